@@ -1,0 +1,232 @@
+//! What the controller sends to data planes: small resources, one to one with the user's objects, as JSON.
+//!
+//! A listener knows nothing of routes and a backend nothing of either; a route names its listeners and its backends. So
+//! one weight edit is one small message, and one endpoint that comes or goes is one too.
+
+use std::net::SocketAddr;
+
+use serde::{Deserialize, Serialize};
+
+/// One resource with its kind.
+#[derive(Clone, Debug, PartialEq, Eq, Serialize, Deserialize)]
+#[serde(tag = "kind")]
+pub enum Resource {
+    /// `listener/<id>`
+    Listener(Listener),
+    /// `route/<id>`
+    Route(Route),
+    /// `backend/<id>`
+    Backend(Backend),
+}
+
+impl Resource {
+    /// The key under which it replaces or removes an earlier one.
+    pub fn key(&self) -> String {
+        match self {
+            Self::Listener(listener) => format!("listener/{}", listener.id),
+            Self::Route(route) => format!("route/{}", route.id),
+            Self::Backend(backend) => format!("backend/{}", backend.id),
+        }
+    }
+}
+
+/// One listener of a Gateway.
+#[derive(Clone, Debug, PartialEq, Eq, Serialize, Deserialize)]
+pub struct Listener {
+    /// `namespace/gateway/listener`
+    pub id: String,
+    /// The port that data planes bind. Listeners of one Gateway on one port share it.
+    pub bind_port: u16,
+    /// The port in the Gateway's spec, which redirects and port matches speak of.
+    pub port: u16,
+    /// Lower-case host name, exact or with a leading `*.`; none means every host.
+    #[serde(default, skip_serializing_if = "Option::is_none")]
+    pub hostname: Option<String>,
+}
+
+/// One HTTPRoute, as far as it is attached to listeners of ours.
+#[derive(Clone, Debug, PartialEq, Eq, Serialize, Deserialize)]
+pub struct Route {
+    /// `HTTPRoute/namespace/name`
+    pub id: String,
+    /// `metadata.generation`: the counters of a request are kept under the generation that assigned it.
+    pub generation: i64,
+    /// `metadata.creationTimestamp` in seconds since the epoch: of equal matches the oldest route wins.
+    pub created: i64,
+    /// Ids of the listeners that it is attached to.
+    pub listeners: Vec<String>,
+    /// Lower-case host names, exact or with a leading `*.`; empty means every host of the listener. The intersection
+    /// with each listener's host name is taken when the snapshot is built.
+    #[serde(default)]
+    pub hostnames: Vec<String>,
+    /// In the user's order.
+    pub rules: Vec<Rule>,
+}
+
+/// One rule of a route.
+#[derive(Clone, Debug, PartialEq, Eq, Serialize, Deserialize)]
+pub struct Rule {
+    /// The rule's name, or its index in the route when it has none.
+    pub name: String,
+    /// Alternatives; empty means prefix `/`.
+    #[serde(default)]
+    pub matches: Vec<Match>,
+    /// Applied in order to every request of the rule.
+    #[serde(default)]
+    pub filters: Vec<Filter>,
+    /// Empty with no redirect filter: answered 500.
+    #[serde(default)]
+    pub backends: Vec<WeightedBackend>,
+}
+
+/// Conditions that must all hold.
+#[derive(Clone, Debug, Default, PartialEq, Eq, Serialize, Deserialize)]
+pub struct Match {
+    /// None means prefix `/`.
+    #[serde(default, skip_serializing_if = "Option::is_none")]
+    pub path: Option<PathMatch>,
+    /// Lower-case names.
+    #[serde(default)]
+    pub headers: Vec<ValueMatch>,
+    /// Case-sensitive names.
+    #[serde(default)]
+    pub query: Vec<ValueMatch>,
+    /// Upper-case method.
+    #[serde(default, skip_serializing_if = "Option::is_none")]
+    pub method: Option<String>,
+}
+
+/// How the path is compared.
+#[derive(Clone, Debug, PartialEq, Eq, Serialize, Deserialize)]
+#[serde(tag = "type", content = "value")]
+pub enum PathMatch {
+    /// The whole path.
+    Exact(String),
+    /// Whole path elements from the start.
+    Prefix(String),
+    /// The whole path by a linear-time regular expression.
+    Regex(String),
+}
+
+/// A header or query parameter and its value.
+#[derive(Clone, Debug, PartialEq, Eq, Serialize, Deserialize)]
+pub struct ValueMatch {
+    /// Name of the header or parameter.
+    pub name: String,
+    /// The value, or a regular expression for the whole of it.
+    pub value: String,
+    /// True when `value` is a regular expression.
+    #[serde(default)]
+    pub regex: bool,
+}
+
+/// One filter.
+#[derive(Clone, Debug, PartialEq, Eq, Serialize, Deserialize)]
+#[serde(tag = "type")]
+pub enum Filter {
+    /// Changes the headers of the request.
+    RequestHeaders(HeaderEdit),
+    /// Changes the headers of the response.
+    ResponseHeaders(HeaderEdit),
+    /// Answers with a redirect.
+    Redirect(Redirect),
+    /// Rewrites host and path before forwarding.
+    Rewrite(Rewrite),
+}
+
+/// Header changes, in the order set, add, remove.
+#[derive(Clone, Debug, Default, PartialEq, Eq, Serialize, Deserialize)]
+pub struct HeaderEdit {
+    /// Replaces every value.
+    #[serde(default)]
+    pub set: Vec<(String, String)>,
+    /// Appends a value.
+    #[serde(default)]
+    pub add: Vec<(String, String)>,
+    /// Removes every value.
+    #[serde(default)]
+    pub remove: Vec<String>,
+}
+
+/// Where a redirect points. Absent parts are taken from the request.
+#[derive(Clone, Debug, PartialEq, Eq, Serialize, Deserialize)]
+pub struct Redirect {
+    /// `http` or `https`.
+    #[serde(default)]
+    pub scheme: Option<String>,
+    /// Host name without port.
+    #[serde(default)]
+    pub hostname: Option<String>,
+    /// How the path changes.
+    #[serde(default)]
+    pub path: Option<PathEdit>,
+    /// Port; see GEP-726 and the API reference for what applies when it is absent.
+    #[serde(default)]
+    pub port: Option<u16>,
+    /// 301, 302, 303, 307 or 308.
+    pub status: u16,
+}
+
+/// How a request is rewritten.
+#[derive(Clone, Debug, PartialEq, Eq, Serialize, Deserialize)]
+pub struct Rewrite {
+    /// The new Host header.
+    #[serde(default)]
+    pub hostname: Option<String>,
+    /// How the path changes.
+    #[serde(default)]
+    pub path: Option<PathEdit>,
+}
+
+/// A change of the path.
+#[derive(Clone, Debug, PartialEq, Eq, Serialize, Deserialize)]
+#[serde(tag = "type", content = "value")]
+pub enum PathEdit {
+    /// The whole path.
+    Full(String),
+    /// The prefix that the rule's match matched.
+    Prefix(String),
+}
+
+/// A backend and its share.
+#[derive(Clone, Debug, PartialEq, Eq, Serialize, Deserialize)]
+pub struct WeightedBackend {
+    /// `namespace/service:port`, also when it cannot be used, so that counters name it.
+    pub backend: String,
+    /// Share of the rule's sum of weights; 0 gets nothing.
+    pub weight: u32,
+    /// False when the reference does not resolve: its share is answered 500.
+    pub valid: bool,
+    /// Applied after the rule's filters.
+    #[serde(default)]
+    pub filters: Vec<Filter>,
+}
+
+/// One port of a Service with its endpoints.
+#[derive(Clone, Debug, PartialEq, Eq, Serialize, Deserialize)]
+pub struct Backend {
+    /// `namespace/service:port`
+    pub id: String,
+    /// How it is spoken to.
+    pub protocol: Protocol,
+    /// None ready or serving: its share is answered 503.
+    pub endpoints: Vec<Endpoint>,
+}
+
+/// The protocol towards a backend.
+#[derive(Clone, Copy, Debug, PartialEq, Eq, Serialize, Deserialize)]
+pub enum Protocol {
+    /// HTTP/1.1
+    Http1,
+    /// HTTP/2 with prior knowledge (`appProtocol: kubernetes.io/h2c`).
+    H2c,
+}
+
+/// One address.
+#[derive(Clone, Copy, Debug, PartialEq, Eq, Serialize, Deserialize)]
+pub struct Endpoint {
+    /// Pod address and target port.
+    pub address: SocketAddr,
+    /// False for an endpoint that is terminating and still serving: used only when none is ready (KEP-1669).
+    pub ready: bool,
+}

@@ -1,0 +1,25 @@
+//! The one table of series, labels and buckets: the proxy writes it, the operator reads it, dashboards draw it.
+
+/// Upper bounds of the duration buckets, in milliseconds. A `Latency` objective's `slowerThan` is one of them, so that a
+/// request is on one side of the bound exactly, never by interpolation.
+pub const DURATION_BOUNDS_MS: [u64; 22] = [
+    1, 2, 5, 10, 25, 50, 75, 100, 150, 200, 250, 300, 400, 500, 750, 1_000, 1_500, 2_000, 3_000, 5_000, 10_000, 30_000,
+];
+
+/// Index in [`DURATION_BOUNDS_MS`] of the bucket that a duration of `micros` microseconds falls into; the length of the
+/// table when it is above the last bound.
+pub fn duration_bucket(micros: u64) -> usize {
+    DURATION_BOUNDS_MS.partition_point(|bound| bound * 1_000 < micros)
+}
+
+#[cfg(test)]
+mod tests {
+    use super::{DURATION_BOUNDS_MS, duration_bucket};
+
+    #[test]
+    fn a_duration_equal_to_a_bound_is_within_it() {
+        assert_eq!(duration_bucket(1_000), 0);
+        assert_eq!(duration_bucket(1_001), 1);
+        assert_eq!(duration_bucket(30_000_001), DURATION_BOUNDS_MS.len());
+    }
+}

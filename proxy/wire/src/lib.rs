@@ -1,0 +1,11 @@
+//! The contract between the proxy's controller, its data planes and the operator, generated from
+//! `proto/control.proto`, which documents every message.
+
+/// Messages, clients and servers of `sluice.control.v1`.
+#[allow(missing_docs, clippy::pedantic, clippy::unwrap_used, unreachable_pub)]
+pub mod v1 {
+    tonic::include_proto!("sluice.control.v1");
+}
+
+/// Audience of the tokens that data planes and the operator present to the controller.
+pub const TOKEN_AUDIENCE: &str = "sluice-proxy-controller";

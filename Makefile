@@ -1,0 +1,94 @@
+# The only entry points. `make help` lists them.
+#
+# Everything that is built or downloaded goes to SLUICE_CACHE, outside the checkout, so that a second clone is warm.
+# With SLUICE_KUBECONFIG set, an existing cluster is used instead of the embedded one; it must have the images
+# (IMAGES below) and the Service addresses must be reachable from here.
+
+SHELL := bash
+.SHELLFLAGS := -eu -o pipefail -c
+.DEFAULT_GOAL := help
+
+export SLUICE_CACHE ?= $(HOME)/.cache/sluice
+export CARGO_TARGET_DIR ?= $(SLUICE_CACHE)/target
+export CARGO_TERM_COLOR ?= never
+BIN := $(SLUICE_CACHE)/bin
+DEBUG := $(CARGO_TARGET_DIR)/debug
+RELEASE := $(CARGO_TARGET_DIR)/release
+CLUSTER := $(BIN)/sluice-cluster
+TAG ?= dev
+# release: what users run and figures are taken of; dev: compiled once for tests and demo alike.
+PROFILE ?= dev
+OUT := $(if $(filter release,$(PROFILE)),$(RELEASE),$(DEBUG))
+IMAGES := sluice-operator sluice-proxy sluice-sample-app
+# Feature sets are unified over the whole workspace, so that each dependency is compiled once.
+CLUSTER_FEATURES := --features sluice-e2e/cluster
+say = @printf '\n== %s\n' "$(1)"
+
+.PHONY: help
+help: ## list the targets
+	@grep -hE '^[a-z-]+:.*##' $(MAKEFILE_LIST) | sed -E 's/:.*## /\t/' | expand -t 18
+
+.PHONY: setup
+setup: ## name what is missing on this machine
+	@e2e/setup.sh
+
+.PHONY: demo
+demo: build images ## build, bring a cluster up, install, promote a good revision, roll back a bad one
+	$(call say,demo)
+	@e2e/with-cluster $(OUT)/sluice-demo --install install/install.yaml --example examples/01-first-light
+
+.PHONY: test
+test: lint unit e2e ## all tests: lint, unit, and end to end on a real cluster
+	$(call say,all tests passed)
+
+.PHONY: test-full
+test-full: test figures ## what takes longer than the gate may: the figures, eleven runs each
+
+.PHONY: build
+build: setup ## compile everything once
+	$(call say,compile (first time: about 5 minutes on 2 cores))
+	@cargo build --workspace --all-targets $(CLUSTER_FEATURES) $(if $(filter release,$(PROFILE)),--release)
+
+.PHONY: lint
+lint: setup ## formatting, clippy, licences and sources of dependencies
+	$(call say,lint)
+	@cargo fmt --all --check
+	@cargo clippy --workspace --all-targets $(CLUSTER_FEATURES) -- -D warnings
+	@gofmt -l e2e/cluster | (! grep .)
+	@if command -v cargo-deny >/dev/null; then cargo deny --log-level error check bans licenses sources; \
+	 else echo "cargo-deny is not installed: cargo install cargo-deny (skipped)"; fi
+
+.PHONY: unit
+unit: setup ## tests that need no cluster
+	$(call say,unit tests)
+	@cargo test --workspace
+	@cd e2e/cluster && go vet ./... && go test ./...
+
+.PHONY: cluster
+cluster: setup ## bring the embedded cluster up (nothing when SLUICE_KUBECONFIG is set)
+	@if [ -n "$${SLUICE_KUBECONFIG:-}" ]; then echo "using the cluster of SLUICE_KUBECONFIG"; else \
+	 e2e/cluster/build.sh $(BIN) && $(CLUSTER) up; fi
+
+.PHONY: images
+images: build cluster ## images of our programs, without Docker, loaded into the cluster
+	$(call say,images)
+	@if [ -n "$${SLUICE_KUBECONFIG:-}" ]; then echo "not loaded: $(IMAGES:%=%:$(TAG)) must be pullable by the cluster"; else \
+	 for image in $(IMAGES); do $(CLUSTER) image ensure --tag $$image:$(TAG) --bin $(OUT)/$$image; done; fi
+
+.PHONY: e2e
+e2e: build images ## end-to-end tests on a real cluster
+	$(call say,end-to-end tests)
+	@e2e/with-cluster cargo test --offline --workspace $(CLUSTER_FEATURES) --test 'cluster_*' -- --test-threads=1 --nocapture
+
+.PHONY: figures
+figures: ## measure the published figures with release images (about 15 minutes)
+	@$(MAKE) images PROFILE=release
+	@e2e/with-cluster $(RELEASE)/sluice-figures --install install/install.yaml
+
+.PHONY: generate
+generate: ## write the generated files: CRD, install manifest, reference
+	@cargo run -q -p sluice-crds --bin crdgen > crds/yaml/rollouts.sluice.dev.yaml
+
+.PHONY: clean-cluster
+clean-cluster: ## remove the embedded cluster: processes, mounts, interfaces, cgroups, state
+	@if [ -x $(CLUSTER) ]; then $(CLUSTER) down; fi

@@ -1,5 +1,20 @@
 //! The data plane's pure core: what a request matches, which backend it gets and how it is changed, as functions of the
 //! snapshot, the request's head and a random number. No sockets, no clock, no randomness of its own.
+//!
+//! ```text
+//! model (resources as the controller sends them)
+//!    │ table::build                                 once per configuration
+//!    ▼
+//! table::Snapshot ── route ──► rule ── pick ──► arm ── endpoint          once per request
+//!                               │ filter, forward: change the heads
+//! ```
 #![forbid(unsafe_code)]
 
+pub mod cells;
+pub mod filter;
+pub mod forward;
+pub mod framing;
+pub mod matching;
 pub mod model;
+pub mod pick;
+pub mod table;

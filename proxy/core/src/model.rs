@@ -214,7 +214,7 @@ pub struct Backend {
 }
 
 /// The protocol towards a backend.
-#[derive(Clone, Copy, Debug, PartialEq, Eq, Serialize, Deserialize)]
+#[derive(Clone, Copy, Debug, PartialEq, Eq, Hash, Serialize, Deserialize)]
 pub enum Protocol {
     /// HTTP/1.1
     Http1,

@@ -1,0 +1,192 @@
+//! What every forwarded message goes through, whatever its route: headers of the connection are dropped, and what the
+//! backend reads about the client is written by the proxy.
+
+use http::{HeaderMap, HeaderName, HeaderValue, Method, Version, header, request};
+
+const FORWARDED_FOR: HeaderName = HeaderName::from_static("x-forwarded-for");
+const FORWARDED_HOST: HeaderName = HeaderName::from_static("x-forwarded-host");
+const FORWARDED_PROTO: HeaderName = HeaderName::from_static("x-forwarded-proto");
+const HTTP2_SETTINGS: HeaderName = HeaderName::from_static("http2-settings");
+const KEEP_ALIVE: HeaderName = HeaderName::from_static("keep-alive");
+const PROXY_CONNECTION: HeaderName = HeaderName::from_static("proxy-connection");
+
+/// Headers of one connection, besides those that `Connection` names.
+const HOP_BY_HOP: [HeaderName; 7] = [
+    header::CONNECTION,
+    HTTP2_SETTINGS,
+    KEEP_ALIVE,
+    PROXY_CONNECTION,
+    header::TE,
+    header::TRANSFER_ENCODING,
+    header::UPGRADE,
+];
+
+/// Headers that `Connection` cannot have removed: by naming them a client would hide from the backend what it trusts.
+fn is_end_to_end(name: &HeaderName) -> bool {
+    [header::AUTHORIZATION, header::CONTENT_LENGTH, header::COOKIE, header::FORWARDED, header::HOST].contains(name)
+        || name.as_str().starts_with("x-forwarded-")
+}
+
+/// Removes the headers of the connection that the message came by.
+pub fn remove_hop_by_hop(headers: &mut HeaderMap) {
+    if headers.contains_key(header::CONNECTION) {
+        let named: Vec<HeaderName> = headers
+            .get_all(header::CONNECTION)
+            .iter()
+            .filter_map(|value| value.to_str().ok())
+            .flat_map(|value| value.split(','))
+            .filter_map(|name| HeaderName::try_from(name.trim()).ok())
+            .filter(|name| !is_end_to_end(name))
+            .collect();
+        for name in named {
+            headers.remove(name);
+        }
+    }
+    for name in &HOP_BY_HOP {
+        headers.remove(name);
+    }
+}
+
+/// Prepares a request for its backend, before the route's filters: hop-by-hop headers go, `Host` is there and says what
+/// the request was routed by, the URI is in origin form, and the headers about the client are the proxy's.
+///
+/// `client` is the peer's address as a header value; `has_body` is false when the request is known to have none.
+pub fn prepare_request(head: &mut request::Parts, client: &HeaderValue, has_body: bool) {
+    let trailers = accepts_trailers(&head.headers);
+    remove_hop_by_hop(&mut head.headers);
+    if trailers {
+        // gRPC asks for it, and trailers are passed on.
+        head.headers.insert(header::TE, HeaderValue::from_static("trailers"));
+    }
+    if let Some(authority) = head.uri.authority() {
+        if let Ok(host) = HeaderValue::from_str(authority.as_str()) {
+            head.headers.insert(header::HOST, host);
+        }
+        let target = head.uri.path_and_query().cloned();
+        head.uri = target.map_or_else(http::Uri::default, http::Uri::from);
+    }
+    drop_impostors(&mut head.headers);
+    head.headers.insert(FORWARDED_FOR, client.clone());
+    head.headers.insert(FORWARDED_PROTO, HeaderValue::from_static("http"));
+    match head.headers.get(header::HOST).cloned() {
+        Some(host) => head.headers.insert(FORWARDED_HOST, host),
+        None => head.headers.remove(FORWARDED_HOST),
+    };
+    head.headers.remove(header::FORWARDED);
+    join_cookies(&mut head.headers);
+    frame_body(head, has_body);
+    head.version = Version::HTTP_11;
+}
+
+/// A body without a length is chunked. The method would tell hyper so only where bodies are usual.
+fn frame_body(head: &mut request::Parts, has_body: bool) {
+    let unusual = [Method::GET, Method::HEAD].contains(&head.method);
+    if has_body && unusual && !head.headers.contains_key(header::CONTENT_LENGTH) {
+        head.headers.insert(header::TRANSFER_ENCODING, HeaderValue::from_static("chunked"));
+    }
+}
+
+fn accepts_trailers(headers: &HeaderMap) -> bool {
+    headers.get(header::TE).is_some_and(|te| {
+        te.to_str().is_ok_and(|te| te.split(',').any(|coding| coding.trim().eq_ignore_ascii_case("trailers")))
+    })
+}
+
+/// Removes headers that many servers read as ones that the proxy sets, because to CGI `_` and `-` are the same.
+fn drop_impostors(headers: &mut HeaderMap) {
+    let is_impostor = |name: &&HeaderName| {
+        name.as_str().contains('_') && {
+            let read_as = name.as_str().replace('_', "-");
+            read_as.starts_with("x-forwarded-") || read_as == "forwarded" || read_as == "host"
+        }
+    };
+    let impostors: Vec<HeaderName> = headers.keys().filter(is_impostor).cloned().collect();
+    for name in impostors {
+        headers.remove(name);
+    }
+}
+
+/// HTTP/2 may split cookies over several fields, which HTTP/1 does not know (RFC 9113, 8.2.3).
+fn join_cookies(headers: &mut HeaderMap) {
+    let mut crumbs = headers.get_all(header::COOKIE).iter();
+    let (Some(first), Some(_)) = (crumbs.next(), crumbs.next()) else { return };
+    let mut joined = first.as_bytes().to_vec();
+    for crumb in headers.get_all(header::COOKIE).iter().skip(1) {
+        joined.extend_from_slice(b"; ");
+        joined.extend_from_slice(crumb.as_bytes());
+    }
+    if let Ok(cookie) = HeaderValue::from_bytes(&joined) {
+        headers.insert(header::COOKIE, cookie);
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use http::{HeaderValue, Request, request::Parts};
+
+    use super::prepare_request;
+
+    fn prepared(uri: &str, headers: &[(&str, &str)]) -> Parts {
+        let request =
+            headers.iter().fold(Request::builder().uri(uri), |request, (name, value)| request.header(*name, *value));
+        let (mut head, ()) = request.body(()).expect("request").into_parts();
+        prepare_request(&mut head, &HeaderValue::from_static("192.0.2.1"), false);
+        head
+    }
+
+    fn left(uri: &str, headers: &[(&str, &str)]) -> Vec<String> {
+        let head = prepared(uri, headers);
+        let line =
+            |(name, value): (&http::HeaderName, &HeaderValue)| format!("{name}: {}", value.to_str().expect("ascii"));
+        let mut lines: Vec<_> =
+            head.headers.iter().map(line).filter(|line| !line.starts_with("x-forwarded-p")).collect();
+        lines.sort();
+        lines
+    }
+
+    const ABOUT: [&str; 3] = ["host: a", "x-forwarded-for: 192.0.2.1", "x-forwarded-host: a"];
+
+    #[test]
+    fn headers_of_the_connection_go() {
+        let headers = [
+            ("host", "a"),
+            ("connection", "close, x-mine, Host, X-Forwarded-Host"),
+            ("connection", "keep-alive"),
+            ("keep-alive", "timeout=5"),
+            ("x-mine", "1"),
+            ("upgrade", "h2c"),
+            ("http2-settings", "x"),
+            ("te", "gzip"),
+            ("proxy-connection", "close"),
+            ("transfer-encoding", "chunked"),
+        ];
+        assert_eq!(left("/", &headers), ABOUT);
+    }
+
+    #[test]
+    fn what_is_said_about_the_client_is_the_proxys() {
+        let headers = [
+            ("host", "a"),
+            ("x-forwarded-for", "10.0.0.1"),
+            ("x-forwarded-host", "evil"),
+            ("x_forwarded_for", "10.0.0.1"),
+            ("forwarded", "for=10.0.0.1"),
+        ];
+        assert_eq!(left("/", &headers), ABOUT);
+    }
+
+    #[test]
+    fn an_absolute_target_becomes_origin_form_and_names_the_host() {
+        let head = prepared("http://a/b?c", &[("host", "a")]);
+        assert_eq!(head.uri, "/b?c");
+        assert_eq!(left("http://a/b?c", &[]), ABOUT);
+    }
+
+    #[test]
+    fn cookies_are_joined_and_trailers_kept() {
+        let lines =
+            left("/", &[("host", "a"), ("cookie", "a=1"), ("cookie", "b=2"), ("cookie", "c=3"), ("te", "trailers")]);
+        assert!(lines.contains(&"cookie: a=1; b=2; c=3".to_owned()), "{lines:?}");
+        assert!(lines.contains(&"te: trailers".to_owned()), "{lines:?}");
+    }
+}

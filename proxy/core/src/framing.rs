@@ -1,0 +1,137 @@
+//! What a request's head must be for us to forward it: one pure function over the parsed head.
+
+use http::{Method, StatusCode, Version, header, request};
+
+/// Most header fields of a request; each cookie crumb counts.
+pub const MAX_FIELDS: usize = 100;
+/// Most bytes of all header fields.
+pub const MAX_HEAD_BYTES: usize = 32 * 1024;
+/// Most bytes of the request's target.
+pub const MAX_TARGET_BYTES: usize = 8 * 1024;
+
+/// Why a request is not forwarded.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub enum Rejection {
+    /// The head contradicts itself or lacks what it must have.
+    BadRequest,
+    /// An expectation other than `100-continue`.
+    ExpectationFailed,
+    /// A method that a reverse proxy must not forward.
+    MethodNotAllowed,
+    /// Too many or too large header fields.
+    TooLarge,
+    /// A target that is too long.
+    TargetTooLong,
+}
+
+impl Rejection {
+    /// The status that says so.
+    pub fn status(self) -> StatusCode {
+        match self {
+            Self::BadRequest => StatusCode::BAD_REQUEST,
+            Self::ExpectationFailed => StatusCode::EXPECTATION_FAILED,
+            Self::MethodNotAllowed => StatusCode::METHOD_NOT_ALLOWED,
+            Self::TooLarge => StatusCode::REQUEST_HEADER_FIELDS_TOO_LARGE,
+            Self::TargetTooLong => StatusCode::URI_TOO_LONG,
+        }
+    }
+}
+
+/// Checks a parsed head. The parser has already refused invalid characters, folded lines and bodies of unclear length.
+pub fn check(head: &request::Parts) -> Result<(), Rejection> {
+    if [Method::TRACE, Method::CONNECT].contains(&head.method) {
+        return Err(Rejection::MethodNotAllowed);
+    }
+    let target = head.uri.path_and_query().map_or(0, |target| target.as_str().len());
+    if target > MAX_TARGET_BYTES {
+        return Err(Rejection::TargetTooLong);
+    }
+    if head.headers.len() > MAX_FIELDS {
+        return Err(Rejection::TooLarge);
+    }
+    if let Some(expectation) = head.headers.get(header::EXPECT)
+        && !expectation.as_bytes().eq_ignore_ascii_case(b"100-continue")
+    {
+        return Err(Rejection::ExpectationFailed);
+    }
+    check_host(head)?;
+    check_body(head)
+}
+
+fn check_host(head: &request::Parts) -> Result<(), Rejection> {
+    let mut hosts = head.headers.get_all(header::HOST).iter();
+    let (host, more) = (hosts.next(), hosts.next());
+    if more.is_some() {
+        return Err(Rejection::BadRequest);
+    }
+    let plain = |byte: u8| byte.is_ascii_graphic() && !matches!(byte, b'/' | b'?' | b'#' | b'@' | b'\\' | b',');
+    if host.is_some_and(|host| !host.as_bytes().iter().copied().all(plain)) {
+        return Err(Rejection::BadRequest);
+    }
+    match (host, head.uri.authority()) {
+        (Some(host), Some(authority)) if !host.as_bytes().eq_ignore_ascii_case(authority.as_str().as_bytes()) => {
+            Err(Rejection::BadRequest)
+        }
+        (None, None) if head.version >= Version::HTTP_11 => Err(Rejection::BadRequest),
+        _ => Ok(()),
+    }
+}
+
+fn check_body(head: &request::Parts) -> Result<(), Rejection> {
+    let mut codings = head.headers.get_all(header::TRANSFER_ENCODING).iter();
+    let (coding, more) = (codings.next(), codings.next());
+    let lengths = head.headers.get_all(header::CONTENT_LENGTH).iter().count();
+    let chunked = |coding: &http::HeaderValue| coding.as_bytes().eq_ignore_ascii_case(b"chunked");
+    if more.is_some() || coding.is_some_and(|coding| !chunked(coding) || lengths > 0) || lengths > 1 {
+        return Err(Rejection::BadRequest);
+    }
+    Ok(())
+}
+
+#[cfg(test)]
+mod tests {
+    use http::{Method, Request, Version};
+
+    use super::{MAX_FIELDS, MAX_TARGET_BYTES, Rejection, check};
+
+    fn checked(method: &Method, uri: &str, headers: &[(&str, &str)]) -> Result<(), Rejection> {
+        let builder = Request::builder().method(method).uri(uri).version(Version::HTTP_11);
+        let request = headers.iter().fold(builder, |request, (name, value)| request.header(*name, *value));
+        check(&request.body(()).expect("request").into_parts().0)
+    }
+
+    #[test]
+    fn heads_are_taken_or_refused() {
+        let bad = Err(Rejection::BadRequest);
+        let cases: [(&str, &[(&str, &str)], Result<(), Rejection>); 14] = [
+            ("/", &[("host", "a")], Ok(())),
+            ("/", &[("host", "a:80")], Ok(())),
+            ("/", &[], bad),
+            ("/", &[("host", "a"), ("host", "a")], bad),
+            ("/", &[("host", "a/b")], bad),
+            ("/", &[("host", "user@a")], bad),
+            ("http://a/", &[("host", "a")], Ok(())),
+            ("http://a/", &[], Ok(())),
+            ("http://a/", &[("host", "b")], bad),
+            ("/", &[("host", "a"), ("transfer-encoding", "chunked")], Ok(())),
+            ("/", &[("host", "a"), ("transfer-encoding", "gzip, chunked")], bad),
+            ("/", &[("host", "a"), ("transfer-encoding", "chunked"), ("transfer-encoding", "chunked")], bad),
+            ("/", &[("host", "a"), ("transfer-encoding", "chunked"), ("content-length", "5")], bad),
+            ("/", &[("host", "a"), ("content-length", "5"), ("content-length", "5")], bad),
+        ];
+        for (uri, headers, expected) in cases {
+            assert_eq!(checked(&Method::POST, uri, headers), expected, "{uri} {headers:?}");
+        }
+    }
+
+    #[test]
+    fn methods_expectations_and_sizes_have_their_own_answers() {
+        assert_eq!(checked(&Method::TRACE, "/", &[("host", "a")]), Err(Rejection::MethodNotAllowed));
+        let expecting = [("host", "a"), ("expect", "miracles")];
+        assert_eq!(checked(&Method::GET, "/", &expecting), Err(Rejection::ExpectationFailed));
+        let long = format!("/{}", "a".repeat(MAX_TARGET_BYTES));
+        assert_eq!(checked(&Method::GET, &long, &[("host", "a")]), Err(Rejection::TargetTooLong));
+        let many = vec![("host", "a"); MAX_FIELDS + 1];
+        assert_eq!(checked(&Method::GET, "/", &many), Err(Rejection::TooLarge));
+    }
+}

@@ -1,0 +1,114 @@
+//! Chance, with the random number as an argument: which backend of a rule, which endpoint of a backend.
+
+/// The weighted split of a rule. Each draw is independent: the judge's statistics rest on it.
+#[derive(Clone, Debug, PartialEq, Eq)]
+pub struct Split {
+    /// Sum of the weights up to and including each entry. Never empty, and the last is above 0.
+    cumulative: Box<[u64]>,
+}
+
+impl Split {
+    /// None when no weight is above 0.
+    pub fn new(weights: impl IntoIterator<Item = u32>) -> Option<Self> {
+        let cumulative: Box<[u64]> = weights
+            .into_iter()
+            .scan(0_u64, |sum, weight| {
+                *sum += u64::from(weight);
+                Some(*sum)
+            })
+            .collect();
+        (cumulative.last().is_some_and(|sum| *sum > 0)).then_some(Self { cumulative })
+    }
+
+    /// The entry that `random`, uniform over all values, falls on; its share is its weight in the exact sum of weights.
+    /// An entry of weight 0 is never picked.
+    pub fn pick(&self, random: u64) -> usize {
+        let [only] = *self.cumulative else {
+            let total = self.cumulative[self.cumulative.len() - 1];
+            let point = scale(random, total);
+            return self.cumulative.partition_point(|sum| *sum <= point);
+        };
+        debug_assert!(only > 0);
+        0
+    }
+}
+
+/// Two different entries of `len` (the same one twice when there is one), to take the less loaded of. `len` is above 0.
+pub fn two_of(len: usize, random: u64) -> (usize, usize) {
+    if len < 2 {
+        return (0, 0);
+    }
+    let len = len as u64;
+    let first = scale(random << 32, len);
+    // The second is drawn from the others by an offset from the first.
+    let offset = 1 + scale(random & 0xffff_ffff_0000_0000, len - 1);
+    (first as usize, ((first + offset) % len) as usize)
+}
+
+/// Maps a uniform 64-bit number to below `bound` by the high half of the product: no division, and a bias of at most
+/// `bound` in 2^64.
+fn scale(random: u64, bound: u64) -> u64 {
+    ((u128::from(random) * u128::from(bound)) >> 64) as u64
+}
+
+#[cfg(test)]
+mod tests {
+    use proptest::prelude::{any, prop, prop_assert, proptest};
+
+    use super::{Split, two_of};
+
+    #[test]
+    fn no_weight_is_no_split() {
+        assert_eq!(Split::new([]), None);
+        assert_eq!(Split::new([0, 0]), None);
+    }
+
+    #[test]
+    fn the_ends_of_the_range_fall_on_the_ends_of_the_list() {
+        let split = Split::new([0, 3, 0, 5, 0]).expect("weights");
+        assert_eq!(split.pick(0), 1);
+        assert_eq!(split.pick(u64::MAX), 3);
+    }
+
+    /// Pearson's statistic over fixed seeds: the 99.99 % point for 3 degrees of freedom is 21.1.
+    #[test]
+    fn shares_are_the_weights() {
+        for seed in 0..20 {
+            let mut random = fastrand::Rng::with_seed(seed);
+            let weights = [1_u32, 0, 50, 999_949, 1_000];
+            let total = f64::from(weights.iter().sum::<u32>());
+            let split = Split::new(weights).expect("weights");
+            let draws = 200_000_u32;
+            let mut counts = [0_u32; 5];
+            for _ in 0..draws {
+                counts[split.pick(random.u64(..))] += 1;
+            }
+            assert_eq!(counts[1], 0);
+            let statistic: f64 = (0..5)
+                .filter(|&entry| weights[entry] > 0)
+                .map(|entry| {
+                    let expected = f64::from(draws) * f64::from(weights[entry]) / total;
+                    (f64::from(counts[entry]) - expected).powi(2) / expected
+                })
+                .sum();
+            assert!(statistic < 30.0, "seed {seed}: {statistic} of {counts:?}");
+        }
+    }
+
+    proptest! {
+        #[test]
+        fn a_pick_has_weight(weights in prop::collection::vec(any::<u32>(), 1..20), random in any::<u64>()) {
+            if let Some(split) = Split::new(weights.iter().copied()) {
+                prop_assert!(weights[split.pick(random)] > 0);
+            } else {
+                prop_assert!(weights.iter().all(|weight| *weight == 0));
+            }
+        }
+
+        #[test]
+        fn two_entries_differ(len in 2_usize..1_000, random in any::<u64>()) {
+            let (first, second) = two_of(len, random);
+            prop_assert!(first < len && second < len && first != second);
+        }
+    }
+}

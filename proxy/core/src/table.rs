@@ -1,0 +1,166 @@
+//! The snapshot: resources compiled into what a request is looked up in. Immutable, and refused whole when one resource
+//! of it is bad.
+//!
+//! ```text
+//! port ─► listener (by host) ─► candidates (by host, in order of precedence) ─► rule ─► arms ─► backend ─► endpoints
+//! ```
+//! A request belongs to the listener with the most specific host name that matches; a miss there is never looked up in
+//! another listener. On the listener, rules of more specific host names go first, and a request that matches none of
+//! them falls through to the less specific ones.
+
+mod build;
+#[cfg(test)]
+mod tests;
+
+use std::collections::HashMap;
+use std::net::SocketAddr;
+use std::sync::Arc;
+
+use http::request;
+
+use crate::cells::CellId;
+use crate::filter::{Filters, Redirection};
+use crate::matching::{Hosts, Matcher};
+use crate::model::Protocol;
+use crate::pick::Split;
+
+pub use build::{BuildError, Problem};
+
+/// Everything that a data plane serves at one moment.
+#[derive(Debug, Default)]
+pub struct Snapshot {
+    ports: Vec<(u16, Hosts<ListenerTable>)>,
+    rules: Vec<Rule>,
+    backends: Vec<Backend>,
+    /// Addresses that may get new requests, whichever backend they are of.
+    wanted: HashMap<(SocketAddr, Protocol), Readiness>,
+}
+
+/// What is looked up on one listener.
+#[derive(Debug, Default)]
+struct ListenerTable {
+    /// The listener's id; empty until a listener takes the place.
+    id: String,
+    port: u16,
+    hosts: Hosts<Vec<Candidate>>,
+}
+
+/// One match of one rule, among others in order of precedence.
+#[derive(Clone, Debug)]
+struct Candidate {
+    matcher: Arc<Matcher>,
+    rule: u32,
+}
+
+/// What a request matched.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub struct Matched {
+    rule: u32,
+    /// Port of the listener in the Gateway's spec.
+    pub listener_port: u16,
+    /// Length of the path prefix that the rule matched, if it matched one.
+    pub prefix: Option<usize>,
+}
+
+/// A compiled rule.
+#[derive(Debug)]
+pub struct Rule {
+    /// Id of its route.
+    pub route: Arc<str>,
+    /// Its name or index.
+    pub name: Arc<str>,
+    /// Its filters.
+    pub filters: Filters,
+    /// What it does with a request.
+    pub action: Action,
+}
+
+/// What a rule does with a request.
+#[derive(Debug)]
+pub enum Action {
+    /// Forwards it to one of the arms.
+    Forward {
+        /// The chances of the arms.
+        split: Split,
+        /// The arms, in the split's order.
+        arms: Box<[Arm]>,
+    },
+    /// There is no backend with any weight: answered 500.
+    NoBackend,
+    /// Answers with a redirect.
+    Redirect(Redirection),
+}
+
+/// One backend of a rule.
+#[derive(Debug)]
+pub struct Arm {
+    /// Id of its backend.
+    pub backend: Arc<str>,
+    /// Where its requests are counted.
+    pub cell: CellId,
+    /// False when the reference does not resolve: answered 500.
+    pub valid: bool,
+    /// Applied after the rule's filters.
+    pub filters: Filters,
+    position: Option<u32>,
+}
+
+/// Where requests to a backend can go.
+#[derive(Debug)]
+pub struct Backend {
+    /// `namespace/service:port`
+    pub id: Arc<str>,
+    /// How it is spoken to.
+    pub protocol: Protocol,
+    /// Endpoints for new requests: the ready ones, or, when none is, those that still serve while they terminate.
+    pub endpoints: Box<[SocketAddr]>,
+}
+
+/// Whether an address gets new requests because it is ready or because nothing else is.
+#[derive(Clone, Copy, Debug, PartialEq, Eq, PartialOrd, Ord)]
+pub enum Readiness {
+    /// On its way out, and the last resort of its backend.
+    Terminating,
+    /// Ready.
+    Ready,
+}
+
+impl Snapshot {
+    /// The ports to listen on.
+    pub fn ports(&self) -> impl Iterator<Item = u16> {
+        self.ports.iter().map(|(port, _)| *port)
+    }
+
+    /// The rule for a request that arrived on `bind_port` for `host` (normalised) and will be forwarded as `path`.
+    pub fn route(&self, bind_port: u16, host: &str, path: &str, request: &request::Parts) -> Option<Matched> {
+        let (_, listeners) = self.ports.iter().find(|(port, _)| *port == bind_port)?;
+        let listener = listeners.matching(host).next()?;
+        let mut candidates = listener.hosts.matching(host).flatten();
+        let candidate = candidates.find(|candidate| candidate.matcher.matches(path, request))?;
+        let prefix = candidate.matcher.path.prefix_len();
+        Some(Matched { rule: candidate.rule, listener_port: listener.port, prefix })
+    }
+
+    /// The rule that was matched in this snapshot.
+    pub fn rule(&self, matched: Matched) -> &Rule {
+        &self.rules[matched.rule as usize]
+    }
+
+    /// The backend of an arm of this snapshot; none when it is not among the resources.
+    pub fn backend(&self, arm: &Arm) -> Option<&Backend> {
+        Some(&self.backends[arm.position? as usize])
+    }
+
+    /// Whether and why an address gets new requests.
+    pub fn readiness(&self, address: SocketAddr, protocol: Protocol) -> Option<Readiness> {
+        self.wanted.get(&(address, protocol)).copied()
+    }
+
+    /// Every arm of every rule.
+    pub fn arms(&self) -> impl Iterator<Item = &Arm> {
+        self.rules.iter().flat_map(|rule| match &rule.action {
+            Action::Forward { arms, .. } => &**arms,
+            Action::NoBackend | Action::Redirect(_) => &[],
+        })
+    }
+}

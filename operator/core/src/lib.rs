@@ -5,14 +5,62 @@
 #![forbid(unsafe_code)]
 
 pub mod decision;
+pub mod invariants;
 pub mod plan;
+pub mod reason;
+pub mod routes;
 pub mod state;
 pub mod world;
 
 pub use decision::{Action, Decision, Report};
 pub use plan::Plan;
+pub use reason::Reason;
 pub use state::State;
 pub use world::World;
 
 /// Milliseconds since the Unix epoch.
 pub type Millis = i64;
+
+/// How long an answer of the policy probe is believed.
+pub const PROBE_AGAIN_MS: Millis = 10 * 60 * 1000;
+
+/// How soon a policy that does not hold changes back is asked again.
+pub const PROBE_RETRY_MS: Millis = 5 * 1000;
+
+/// What the shell is to ask before it builds the world.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub struct Wants {
+    /// Counters and acknowledgements of the data planes.
+    pub telemetry: bool,
+    /// Whether a change of the workload is held back, by a dry run.
+    pub probe: bool,
+}
+
+/// What to ask before the world is built, from memory alone.
+pub fn wants(state: &State, now: Millis) -> Wants {
+    let adoption = &state.adoption;
+    let age = now - adoption.probed_at;
+    let due = if adoption.held_back == Some(true) { age >= PROBE_AGAIN_MS } else { age >= PROBE_RETRY_MS };
+    Wants { telemetry: state.run.as_ref().is_some_and(state::Run::in_progress), probe: adoption.labelled && due }
+}
+
+/// Name of the temporary Service.
+pub fn canary_name(plan: &Plan) -> String {
+    format!("{}-canary", plan.service)
+}
+
+/// Name of the temporary Deployment.
+pub fn canary_workload_name(plan: &Plan) -> String {
+    format!("{}-canary", plan.workload)
+}
+
+/// One look: what is to be done about what was observed.
+pub fn decide(world: &World) -> Decision {
+    Decision {
+        state: world.state.clone(),
+        only_evidence_changed: false,
+        actions: Vec::new(),
+        report: Report::default(),
+        wake_at: None,
+    }
+}

@@ -1,7 +1,10 @@
 //! The operator's memory of one Rollout, kept in its status: small, versioned by serde defaults, enough for any process
 //! to go on after any crash.
 
+use std::collections::BTreeMap;
+
 use serde::{Deserialize, Serialize};
+use serde_json::Value;
 
 use crate::{Millis, world::OperationKind};
 
@@ -9,14 +12,40 @@ use crate::{Millis, world::OperationKind};
 #[derive(Clone, Debug, Default, PartialEq, Serialize, Deserialize)]
 #[serde(default)]
 pub struct State {
+    /// What is known of the admission policy that holds changes of the workload back.
+    pub adoption: Adoption,
     /// The version that serves.
     pub stable: Option<Stable>,
     /// The run in progress, or the last one when it was rolled back.
     pub run: Option<Run>,
+    /// A revision that rolls out without having been judged, and why.
+    pub unjudged: Option<Unjudged>,
     /// The last operation.
     pub last_operation: Option<ConsumedOperation>,
     /// Ended runs, newest first, at most ten.
     pub history: Vec<Ended>,
+}
+
+/// What is known of the admission policy that holds changes of the workload back.
+#[derive(Clone, Debug, Default, PartialEq, Eq, Serialize, Deserialize)]
+#[serde(default)]
+pub struct Adoption {
+    /// The workload carries our label, so that a probe means something.
+    pub labelled: bool,
+    /// When the probe was answered last.
+    pub probed_at: Millis,
+    /// Its last answer.
+    pub held_back: Option<bool>,
+}
+
+/// A revision that rolls out without having been judged.
+#[derive(Clone, Debug, Default, PartialEq, Eq, Serialize, Deserialize)]
+#[serde(default)]
+pub struct Unjudged {
+    /// Hash of its pod template.
+    pub revision: String,
+    /// `NoHealthyStable` or `ChangedUnjudged`.
+    pub reason: String,
 }
 
 /// The version that serves.
@@ -30,8 +59,9 @@ pub struct Stable {
     pub name: String,
 }
 
-/// A run. Its fields beside these belong to the decision core.
-#[derive(Clone, Debug, PartialEq, Serialize, Deserialize)]
+/// A run. Its fields beside the first three belong to the decision core.
+#[derive(Clone, Debug, Default, PartialEq, Serialize, Deserialize)]
+#[serde(default)]
 pub struct Run {
     /// Hash of the pod template.
     pub revision: String,
@@ -39,6 +69,168 @@ pub struct Run {
     pub started_at: Millis,
     /// Replicas of the workload when it began.
     pub replicas: i32,
+    /// Images of its pod template, for the history.
+    pub images: Vec<String>,
+    /// Where it stands.
+    pub stage: Stage,
+    /// When it came there.
+    pub stage_since: Millis,
+    /// Index of the current step.
+    pub step: usize,
+    /// When the current split was first verified to be live everywhere.
+    pub live_since: Option<Millis>,
+    /// The last sign of progress of the pods that are waited for.
+    pub progress: Progress,
+    /// Rules that the owner gave a route in the middle of the run; they replace the frozen ones.
+    pub base_overrides: BTreeMap<String, Value>,
+    /// Generations of the routes that served a known split, oldest first, at most [`Run::MAX_CONFIGS`].
+    pub configs: Vec<Config>,
+    /// Evidence: the largest counters seen.
+    pub tallies: Vec<Tally>,
+    /// Evidence: when a test first was over its bound, by `metric/judge`.
+    pub over_since: BTreeMap<String, Millis>,
+    /// Evidence: the window in which disruptions of the canary are counted.
+    pub disruptions: Option<DisruptionWindow>,
+    /// Why it ends, once it does. From then on the canary's weight never rises.
+    pub end: Option<End>,
+    /// How far the routes and temporary objects are taken down, once it ends.
+    pub teardown: Option<Teardown>,
+}
+
+impl Run {
+    /// A route changes its generation a few times per step; more than this is a fight with another writer, and the
+    /// status must stay small.
+    pub const MAX_CONFIGS: usize = 64;
+
+    /// The run is not over: objects of it may exist.
+    pub fn in_progress(&self) -> bool {
+        self.stage != Stage::RolledBack
+    }
+}
+
+/// Where a run stands.
+#[derive(Clone, Copy, Debug, Default, PartialEq, Eq, Serialize, Deserialize)]
+pub enum Stage {
+    /// The revision is frozen, the canary comes up, its ref enters the routes with weight 0.
+    #[default]
+    Preparing,
+    /// A step is live or on its way to be.
+    Stepping,
+    /// The canary is brought to full size.
+    PromotingScale,
+    /// All traffic goes to the canary.
+    PromotingShift,
+    /// The workload itself rolls out.
+    PromotingRoll,
+    /// The promotion failed when stable's pods were partly replaced: traffic stays on the canary.
+    PromotingFailed,
+    /// The template was taken back in the middle of the promotion: stable's pods come back under the canary's cover.
+    PromotingBack,
+    /// All traffic goes to the promoted workload, the canary goes.
+    Finishing,
+    /// All traffic goes to stable, the canary goes.
+    RollingBack,
+    /// Rolled back; the memory of it stays until another template comes.
+    RolledBack,
+}
+
+/// The last sign of progress of the pods that are waited for.
+#[derive(Clone, Debug, Default, PartialEq, Eq, Serialize, Deserialize)]
+#[serde(default)]
+pub struct Progress {
+    /// When.
+    pub at: Millis,
+    /// Available replicas then.
+    pub available: i32,
+}
+
+/// A generation of a route that served a known split.
+#[derive(Clone, Debug, Default, PartialEq, Eq, Serialize, Deserialize)]
+#[serde(default)]
+pub struct Config {
+    /// Name of the route.
+    pub route: String,
+    /// Its generation.
+    pub generation: i64,
+    /// The canary's share in basis points; None when matching requests go to it.
+    pub share: Option<u16>,
+    /// The step that it is evidence for; None when it only counts against the canary.
+    pub step: Option<usize>,
+    /// Names or indices of the rules that are split; empty when all that name the Service are.
+    pub rules: Vec<String>,
+}
+
+/// The largest counters seen of one side of one config at one data plane: a data plane that vanished takes nothing along.
+#[derive(Clone, Debug, Default, PartialEq, Eq, Serialize, Deserialize)]
+#[serde(default)]
+pub struct Tally {
+    /// Pod of the data plane.
+    pub pod: String,
+    /// Name of the route.
+    pub route: String,
+    /// Generation of the route.
+    pub generation: i64,
+    /// The canary's side.
+    pub canary: bool,
+    /// Requests assigned.
+    pub started: u64,
+    /// Requests that ended.
+    pub ended: u64,
+    /// 5xx and connection failures.
+    pub errors: u64,
+    /// Failed at an endpoint that was leaving.
+    pub disruptions: u64,
+    /// Per duration bound that a metric names, in the order of the metrics: (slow requests, ended ones and slow ones in
+    /// flight).
+    pub slow: Vec<(u64, u64)>,
+}
+
+/// The window in which disruptions of the canary are counted.
+#[derive(Clone, Copy, Debug, Default, PartialEq, Eq, Serialize, Deserialize)]
+#[serde(default)]
+pub struct DisruptionWindow {
+    /// When it began.
+    pub since: Millis,
+    /// Requests assigned to the canary before.
+    pub started: u64,
+    /// Disruptions before.
+    pub disruptions: u64,
+}
+
+/// Why a run ends.
+#[derive(Clone, Debug, Default, PartialEq, Eq, Serialize, Deserialize)]
+#[serde(default)]
+pub struct End {
+    /// Promoted, RolledBack or Superseded.
+    pub outcome: String,
+    /// One CamelCase word.
+    pub reason: String,
+    /// A sentence.
+    pub message: String,
+    /// Who, when it was an operation.
+    pub by: Option<String>,
+}
+
+/// How far the routes and temporary objects are taken down.
+#[derive(Clone, Copy, Debug, PartialEq, Eq, Serialize, Deserialize)]
+pub struct Teardown {
+    /// What is done now.
+    pub part: TeardownPart,
+    /// Since when.
+    pub since: Millis,
+}
+
+/// Parts of taking a run down, in order.
+#[derive(Clone, Copy, Debug, PartialEq, Eq, PartialOrd, Ord, Serialize, Deserialize)]
+pub enum TeardownPart {
+    /// All traffic to the stable Service, with the canary's ref still in place.
+    Shift,
+    /// The routes get back exactly what the user wrote.
+    Restore,
+    /// Requests in flight on the canary end.
+    Drain,
+    /// The temporary objects go.
+    Delete,
 }
 
 /// An operation that was consumed.

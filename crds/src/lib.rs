@@ -3,17 +3,21 @@
 //! Nothing else in the workspace knows the wire shape. Field documentation is what `kubectl explain` prints.
 #![forbid(unsafe_code)]
 
+mod analysis;
 pub mod names;
 pub mod quantity;
 mod rollout;
+mod schema;
 mod status;
+mod strategy;
 
-pub use rollout::{
-    Analysis, Canary, Compare, CompareTo, Hold, HttpHeader, HttpHeaderMatchType, Metric, MetricBuiltin, Objective,
-    OnUndecided, Operation, OperationType, Rollout, RolloutSpec, RouteKind, RouteRef, Step, StepApproval, StepMatch,
-    Strategy, WorkloadKind, WorkloadRef,
-};
+pub use analysis::{Analysis, Compare, CompareTo, Metric, MetricBuiltin, Objective};
+pub use rollout::{Operation, OperationType, Rollout, RolloutSpec, RouteKind, RouteRef, WorkloadKind, WorkloadRef};
+pub use schema::{YamlError, crd_yaml};
 pub use status::{
     HistoryEntry, LastOperation, MetricStatus, NextStatus, OperationResult, Phase, RolloutStatus, RunStatus,
     StableStatus, VerdictStatus,
+};
+pub use strategy::{
+    Canary, Hold, HttpHeader, HttpHeaderMatchType, OnUndecided, Step, StepApproval, StepMatch, Strategy,
 };

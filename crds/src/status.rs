@@ -1,7 +1,5 @@
 //! The Rollout's status: what it stands at, why, since when and what comes next.
 
-use std::collections::BTreeMap;
-
 use k8s_openapi::apimachinery::pkg::apis::meta::v1::{Condition, Time};
 use schemars::JsonSchema;
 use serde::{Deserialize, Serialize};
@@ -101,12 +99,17 @@ pub struct RunStatus {
     /// Replicas of the workload when it began.
     pub replicas: i32,
     /// The decision core's own memory of the run: stage, step, times and evidence. Not an API: read the other fields.
-    #[schemars(extend("x-kubernetes-preserve-unknown-fields" = true), with = "BTreeMap<String, serde_json::Value>")]
+    #[schemars(schema_with = "free_object")]
     #[serde(default)]
     pub state: serde_json::Value,
     /// Judgement of each metric.
     #[serde(default, skip_serializing_if = "Vec::is_empty")]
     pub metrics: Vec<MetricStatus>,
+}
+
+/// An object of any shape, which the API server keeps as it is.
+fn free_object(_: &mut schemars::SchemaGenerator) -> schemars::Schema {
+    schemars::json_schema!({ "type": "object", "x-kubernetes-preserve-unknown-fields": true })
 }
 
 /// Judgement of a metric.

@@ -1,6 +1,6 @@
 //! Prints the CustomResourceDefinition as YAML; `make generate` writes it to `crds/yaml`.
 
-fn main() -> Result<(), Box<dyn std::error::Error>> {
-    print!("{}", serde_saphyr::to_string(&sluice_crds::Rollout::crd())?);
+fn main() -> Result<(), sluice_crds::YamlError> {
+    print!("{}", sluice_crds::crd_yaml()?);
     Ok(())
 }

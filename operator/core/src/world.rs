@@ -12,6 +12,9 @@ pub struct World {
     pub now: Millis,
     /// Name of the Rollout.
     pub name: String,
+    /// Its namespace.
+    #[serde(default)]
+    pub namespace: String,
     /// `metadata.generation` of the Rollout.
     pub generation: i64,
     /// True once the Rollout has a deletion timestamp.
@@ -26,7 +29,7 @@ pub struct World {
     pub state: State,
     /// Name of an older Rollout that has the same workload or one of the routes' rules.
     pub claimed_by: Option<String>,
-    /// The workload; None when it does not exist.
+    /// The workload (with a run in progress that of its frozen plan, as for all that follows); None when it does not exist.
     pub workload: Option<Workload>,
     /// The stable Service exists and its selector matches the workload's pod labels; otherwise what is wrong.
     pub service: Result<(), String>,
@@ -36,7 +39,7 @@ pub struct World {
     pub canary_service: Option<Owned>,
     /// Revisions frozen for this Rollout, by revision hash.
     pub frozen: Vec<Frozen>,
-    /// The routes of the plan, in its order.
+    /// The routes of the plan, in its order, and then those that only the frozen plan of a run in progress names.
     pub routes: Vec<Route>,
     /// What the data planes serve and have counted.
     pub telemetry: Telemetry,

@@ -6,6 +6,7 @@
 
 pub mod decision;
 pub mod invariants;
+pub mod judge;
 pub mod plan;
 pub mod reason;
 pub mod routes;

@@ -1,1 +1,33 @@
-//! stub
+//! Gateway API v1.7 types, as far as the proxy reads them.
+//!
+//! Written by hand rather than generated from the CRDs, for three reasons. A generator gives the filters of a rule and
+//! those of a backendRef different types, so that all code for them is written twice. It closes enumerations, so that
+//! one new value in a cluster with newer CRDs makes the whole object unreadable; here they are strings, and a value
+//! that the proxy does not know becomes a condition. And it drops fields that it does not know, where the
+//! specification wants a route with an unsupported field refused; here [`Unknown`] catches them.
+//!
+//! Defaults of the CRDs are not relied on: every optional field is an `Option`, so that manifests from a folder read
+//! like objects from the API server. Status is kept as JSON, because the entries of other controllers must be written
+//! back as they were.
+#![forbid(unsafe_code)]
+
+mod gateway;
+mod gateway_class;
+mod http_route;
+mod reference_grant;
+mod shared;
+
+pub use gateway::{
+    Gateway, GatewayAddress, GatewayInfrastructure, GatewaySpec, Listener, ListenerAllowedRoutes, NamespaceSelection,
+    RouteGroupKind,
+};
+pub use gateway_class::{GatewayClass, GatewayClassSpec};
+pub use http_route::{
+    HeaderFilter, HeaderValue, HttpBackendRef, HttpRoute, HttpRouteSpec, PathMatch, PathModifier, RedirectFilter,
+    RewriteFilter, RouteFilter, RouteMatch, RouteRule, ValueMatch,
+};
+pub use reference_grant::{GrantFrom, GrantTo, ReferenceGrant, ReferenceGrantSpec};
+pub use shared::{ParentReference, Unknown};
+
+/// The API group of everything here.
+pub const GROUP: &str = "gateway.networking.k8s.io";

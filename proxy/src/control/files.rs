@@ -1,0 +1,125 @@
+//! Gateway API manifests from a folder instead of a cluster, for trying out, tests and benchmarks. Ports are bound as the
+//! listeners name them.
+
+use std::{
+    collections::{BTreeMap, BTreeSet},
+    fs,
+    path::{Path, PathBuf},
+    sync::Arc,
+};
+
+use anyhow::{Context as _, anyhow, bail};
+use serde::de::DeserializeOwned;
+use serde_json::{Value, json};
+use sluice_gateway_types::GatewayClass;
+use sluice_proxy_core::model::Resource;
+
+use crate::control::{
+    objects::{Name, Objects},
+    ports::PortAllocations,
+    translate::{self, Translation},
+};
+
+/// The controller that the Gateways of a folder belong to.
+const CONTROLLER: &str = "sluice.dev/gateway-controller";
+
+/// What a data plane serves for the manifests in a folder. What they ask for and do not get is logged.
+pub fn resources(dir: &Path) -> anyhow::Result<Vec<Resource>> {
+    let translation = translate::translate(&load(dir)?, &PortAllocations::identity(), CONTROLLER);
+    complain(&translation);
+    Ok(translation.resources.into_values().collect())
+}
+
+/// Reads every `.yaml`, `.yml` and `.json` file of a folder. A folder without a GatewayClass means that every Gateway in it
+/// is to be served.
+pub fn load(dir: &Path) -> anyhow::Result<Objects> {
+    let mut paths: Vec<PathBuf> = Vec::new();
+    for entry in fs::read_dir(dir).with_context(|| format!("cannot read folder {}", dir.display()))? {
+        paths.push(entry?.path());
+    }
+    paths.retain(|path| path.extension().is_some_and(|end| ["yaml", "yml", "json"].iter().any(|known| end == *known)));
+    paths.sort();
+    let mut objects = Objects::default();
+    for path in paths {
+        let text = fs::read_to_string(&path).with_context(|| format!("cannot read {}", path.display()))?;
+        add(&mut objects, &text).with_context(|| format!("cannot use {}", path.display()))?;
+    }
+    Ok(complete(objects))
+}
+
+/// The objects in a text of YAML documents.
+pub fn parse(text: &str) -> anyhow::Result<Objects> {
+    let mut objects = Objects::default();
+    add(&mut objects, text)?;
+    Ok(complete(objects))
+}
+
+fn complete(mut objects: Objects) -> Objects {
+    if objects.classes.is_empty() {
+        let names: BTreeSet<_> = objects.gateways.values().map(|gateway| gateway.spec.gateway_class_name.clone()).collect();
+        let spec = sluice_gateway_types::GatewayClassSpec { controller_name: CONTROLLER.to_owned(), parameters_ref: None };
+        objects.classes = names.iter().map(|name| Arc::new(GatewayClass::new(name, spec.clone()))).collect();
+    }
+    let used: Vec<_> = objects.routes.keys().chain(objects.gateways.keys()).map(|name| name.namespace.clone()).collect();
+    for namespace in used {
+        objects.namespaces.entry(namespace).or_default();
+    }
+    objects
+}
+
+fn add(objects: &mut Objects, text: &str) -> anyhow::Result<()> {
+    let documents: Vec<Value> = serde_saphyr::from_multiple(text)?;
+    for document in documents {
+        match document["items"].as_array().filter(|_| document["kind"] == "List") {
+            Some(items) => items.iter().try_for_each(|item| add_one(objects, item.clone()))?,
+            None if document.is_null() => {}
+            None => add_one(objects, document)?,
+        }
+    }
+    Ok(())
+}
+
+fn add_one(objects: &mut Objects, mut object: Value) -> anyhow::Result<()> {
+    let kind = object["kind"].as_str().ok_or_else(|| anyhow!("an object has no kind"))?.to_owned();
+    let name = object["metadata"]["name"].as_str().ok_or_else(|| anyhow!("a {kind} has no name"))?.to_owned();
+    if !["GatewayClass", "Namespace"].contains(&kind.as_str()) && object["metadata"]["namespace"].is_null() {
+        object["metadata"]["namespace"] = json!("default");
+    }
+    let namespace = object["metadata"]["namespace"].as_str().unwrap_or_default();
+    let key = Name::new(namespace, &name);
+    match kind.as_str() {
+        "EndpointSlice" => objects.add_slice(Arc::new(read(object, &key)?)),
+        "Gateway" => drop(objects.gateways.insert(key.clone(), Arc::new(read(object, &key)?))),
+        "GatewayClass" => objects.classes.push(Arc::new(read(object, &key)?)),
+        "HTTPRoute" => drop(objects.routes.insert(key.clone(), Arc::new(read(object, &key)?))),
+        "Namespace" => {
+            let labels: Option<BTreeMap<String, String>> = serde_json::from_value(object["metadata"]["labels"].take())?;
+            objects.namespaces.insert(name, labels.unwrap_or_default());
+        }
+        "ReferenceGrant" => objects.grants.push(Arc::new(read(object, &key)?)),
+        "Service" => drop(objects.services.insert(key.clone(), Arc::new(read(object, &key)?))),
+        other => bail!("objects of kind {other} are not supported"),
+    }
+    Ok(())
+}
+
+fn read<K: DeserializeOwned>(object: Value, name: &Name) -> anyhow::Result<K> {
+    serde_json::from_value(object).with_context(|| format!("cannot read {name}"))
+}
+
+fn complain(translation: &Translation) {
+    for (name, gateway) in &translation.gateways {
+        for condition in gateway.listeners.iter().map(|listener| &listener.accepted).chain([&gateway.accepted]) {
+            if !condition.holds {
+                tracing::warn!(gateway = %name, reason = condition.reason, "Not accepted: {}", condition.message);
+            }
+        }
+    }
+    for (name, route) in &translation.routes {
+        for condition in route.parents.iter().flat_map(|parent| [&parent.accepted, &parent.resolved]) {
+            if !condition.holds {
+                tracing::warn!(route = %name, reason = condition.reason, "{}: {}", condition.kind, condition.message);
+            }
+        }
+    }
+}

@@ -1,0 +1,73 @@
+//! The translation: objects in, configuration and status out. Pure; the same for a cluster and for a folder of manifests.
+//!
+//! ```text
+//! GatewayClass ──► Gateway ──► listeners ◄── HTTPRoute ──► Service ──► EndpointSlices
+//!                     │            │             │             │
+//!                  service     Listener        Route        Backend        (resources for data planes)
+//!                     └────────────┴── status ───┘
+//! ```
+
+pub mod backend;
+pub mod class;
+pub mod conditions;
+pub mod filter;
+pub mod gateway;
+pub mod host;
+pub mod reference;
+pub mod route;
+#[cfg(test)]
+mod tests;
+
+use std::collections::{BTreeMap, BTreeSet};
+
+use sluice_proxy_core::model::Resource;
+
+use crate::control::{
+    objects::{Name, Objects},
+    ports::PortAllocations,
+};
+
+pub use class::ClassPlan;
+pub use gateway::GatewayPlan;
+pub use route::RoutePlan;
+
+/// What follows from the objects of one moment.
+#[derive(Clone, Debug, Default, PartialEq)]
+pub struct Translation {
+    /// What data planes are to serve, by key.
+    pub resources: BTreeMap<String, Resource>,
+    /// GatewayClasses of ours.
+    pub classes: Vec<ClassPlan>,
+    /// Gateways of ours.
+    pub gateways: BTreeMap<Name, GatewayPlan>,
+    /// Every HTTPRoute, also those that have no parent of ours (any more).
+    pub routes: BTreeMap<Name, RoutePlan>,
+}
+
+/// Translates all objects for the controller of this name.
+pub fn translate(objects: &Objects, ports: &PortAllocations, controller: &str) -> Translation {
+    let classes = class::plans(objects, controller);
+    let mut gateways = gateway::plans(objects, &classes, ports);
+    let mut resources = BTreeMap::new();
+    let mut routes = BTreeMap::new();
+    let mut backends = BTreeSet::new();
+    for (name, object) in &objects.routes {
+        let outcome = route::plan(object, &mut gateways, objects);
+        if let Some(route) = outcome.resource {
+            backends.extend(outcome.backends);
+            insert(&mut resources, Resource::Route(route));
+        }
+        routes.insert(name.clone(), outcome.plan);
+    }
+    for reference in backends {
+        insert(&mut resources, Resource::Backend(backend::backend(&reference, objects)));
+    }
+    for listener in gateways.values().flat_map(|gateway| &gateway.listeners).filter_map(|plan| plan.resource.clone()) {
+        insert(&mut resources, Resource::Listener(listener));
+    }
+    Translation { resources, classes, gateways, routes }
+}
+
+fn insert(resources: &mut BTreeMap<String, Resource>, resource: Resource) {
+    resources.insert(resource.key(), resource);
+}

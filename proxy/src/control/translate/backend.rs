@@ -1,0 +1,135 @@
+//! Backends: from a reference to a port of a Service, and from there to its endpoints.
+
+use std::{
+    collections::BTreeMap,
+    net::{IpAddr, SocketAddr},
+};
+
+use k8s_openapi::api::{
+    core::v1::{Service, ServicePort},
+    discovery::v1::{Endpoint, EndpointSlice},
+};
+use sluice_gateway_types::{GROUP, HttpBackendRef};
+use sluice_proxy_core::model::{self, Protocol};
+
+use crate::control::{
+    objects::{Name, Objects},
+    translate::{
+        conditions::{Condition, RESOLVED_REFS},
+        reference::{self, From, To},
+    },
+};
+
+/// A port of a Service that exists.
+#[derive(Clone, Debug, PartialEq, Eq, PartialOrd, Ord)]
+pub struct ServiceRef {
+    /// The Service.
+    pub service: Name,
+    /// Its port.
+    pub port: u16,
+}
+
+/// `namespace/service:port` of a reference, whether it can be used or not.
+pub fn id(reference: &HttpBackendRef, namespace: &str) -> String {
+    let namespace = reference.namespace.as_deref().unwrap_or(namespace);
+    format!("{namespace}/{}:{}", reference.name, reference.port.unwrap_or_default())
+}
+
+/// Resolves a reference of an HTTPRoute in `namespace`, or says as a condition why it cannot be used. Permission is asked
+/// for before existence, so that a route cannot find out what exists in another namespace.
+pub fn resolve(reference: &HttpBackendRef, namespace: &str, objects: &Objects) -> Result<ServiceRef, Condition> {
+    let no = |reason, message| Err(Condition::no(RESOLVED_REFS, reason, message));
+    let group = reference.group.as_deref().unwrap_or_default();
+    let kind = reference.kind.as_deref().unwrap_or("Service");
+    if !group.is_empty() || kind != "Service" {
+        let shown = if group.is_empty() { "core" } else { group };
+        return no("InvalidKind", format!("backends of kind {kind} in group {shown} are not supported; Service is"));
+    }
+    let service = Name::new(reference.namespace.as_deref().unwrap_or(namespace), &reference.name);
+    let from = From { group: GROUP, kind: "HTTPRoute", namespace };
+    let to = To { group, kind, namespace: &service.namespace, name: &service.name };
+    if !reference::permitted(objects, from, to) {
+        return no("RefNotPermitted", format!("no ReferenceGrant permits the reference to Service {service}"));
+    }
+    let Some(object) = objects.services.get(&service) else {
+        return no("BackendNotFound", format!("Service {service} does not exist"));
+    };
+    if object.spec.as_ref().and_then(|spec| spec.type_.as_deref()) == Some("ExternalName") {
+        // It would let a route's author reach any host that the data plane can reach.
+        return no("InvalidKind", format!("Service {service} is of type ExternalName, which is not supported"));
+    }
+    let found = reference.port.and_then(|port| u16::try_from(port).ok()).filter(|port| port_of(object, *port).is_some());
+    match found {
+        Some(port) => Ok(ServiceRef { service, port }),
+        None => {
+            let port = reference.port.map_or_else(|| "that the reference names (none)".to_owned(), |p| p.to_string());
+            no("BackendNotFound", format!("Service {service} has no TCP port {port}"))
+        }
+    }
+}
+
+/// The port of a Service with its endpoints.
+pub fn backend(reference: &ServiceRef, objects: &Objects) -> model::Backend {
+    let service = objects.services.get(&reference.service);
+    let port = service.and_then(|service| port_of(service, reference.port));
+    let slices = objects.slices.get(&reference.service).map_or(&[][..], Vec::as_slice);
+    let name = port.and_then(|port| port.name.as_deref()).unwrap_or_default();
+    let mut endpoints: BTreeMap<SocketAddr, bool> = BTreeMap::new();
+    for (address, ready) in slices.iter().flat_map(|slice| addresses(slice, name)) {
+        if reachable(address.ip()) && !objects.own_addresses.contains(&address.ip()) {
+            // A pod that moves from one slice to another is in both for a moment.
+            *endpoints.entry(address).or_default() |= ready;
+        }
+    }
+    model::Backend {
+        id: format!("{}:{}", reference.service, reference.port),
+        protocol: match port.and_then(|port| port.app_protocol.as_deref()) {
+            Some("kubernetes.io/h2c") => Protocol::H2c,
+            _ => Protocol::Http1,
+        },
+        endpoints: endpoints.into_iter().map(|(address, ready)| model::Endpoint { address, ready }).collect(),
+    }
+}
+
+fn port_of(service: &Service, port: u16) -> Option<&ServicePort> {
+    let ports = service.spec.as_ref()?.ports.as_ref()?;
+    ports.iter().find(|candidate| {
+        candidate.port == i32::from(port) && candidate.protocol.as_deref().unwrap_or("TCP") == "TCP"
+    })
+}
+
+/// Endpoints of a slice that may get requests, at its port of this name.
+fn addresses(slice: &EndpointSlice, port: &str) -> Vec<(SocketAddr, bool)> {
+    let mut ports = slice.ports.iter().flatten();
+    let found = ports.find(|candidate| candidate.name.as_deref().unwrap_or_default() == port);
+    let Some(number) = found.and_then(|port| u16::try_from(port.port?).ok()) else { return vec![] };
+    let usable = slice.endpoints.iter().flatten().filter_map(|endpoint| Some((endpoint, readiness(endpoint)?)));
+    usable
+        .flat_map(|(endpoint, ready)| endpoint.addresses.iter().map(move |address| (address, ready)))
+        .filter_map(|(address, ready)| Some((SocketAddr::new(address.parse().ok()?, number), ready)))
+        .collect()
+}
+
+/// Whether an endpoint is ready, or on its way out and still serving; none when it must not get requests. What a
+/// condition does not say counts as the API defines: unknown readiness is ready, unknown serving is readiness.
+fn readiness(endpoint: &Endpoint) -> Option<bool> {
+    let conditions = endpoint.conditions.clone().unwrap_or_default();
+    let ready = conditions.ready.unwrap_or(true);
+    let serving = conditions.serving.unwrap_or(ready);
+    match (ready, serving && conditions.terminating.unwrap_or(false)) {
+        (true, _) => Some(true),
+        (false, true) => Some(false),
+        (false, false) => None,
+    }
+}
+
+/// Addresses that a Service may name and that no data plane may be sent to: they are the data plane's own, or those of
+/// its node's services.
+fn reachable(address: IpAddr) -> bool {
+    let address = address.to_canonical();
+    let link_local = match address {
+        IpAddr::V4(v4) => v4.is_link_local() || v4.is_broadcast(),
+        IpAddr::V6(v6) => v6.is_unicast_link_local(),
+    };
+    !(address.is_loopback() || address.is_unspecified() || address.is_multicast() || link_local)
+}

@@ -1,0 +1,59 @@
+//! GatewayClasses of ours.
+
+use crate::control::{
+    objects::Objects,
+    translate::conditions::{ACCEPTED, Condition},
+};
+
+/// Features of the conformance suite that this implementation has, in the order that the specification asks for.
+pub const SUPPORTED_FEATURES: [&str; 24] = [
+    "Gateway",
+    "GatewayAddressEmpty",
+    "GatewayHTTPListenerIsolation",
+    "GatewayPort8080",
+    "GatewayRouteHostnameIntersectionPrecedence",
+    "HTTPRoute",
+    "HTTPRoute303RedirectStatusCode",
+    "HTTPRoute307RedirectStatusCode",
+    "HTTPRoute308RedirectStatusCode",
+    "HTTPRouteBackendProtocolH2C",
+    "HTTPRouteBackendRequestHeaderModification",
+    "HTTPRouteBackendURLRewrite",
+    "HTTPRouteDestinationPortMatching",
+    "HTTPRouteHostRewrite",
+    "HTTPRouteMethodMatching",
+    "HTTPRouteNamedRouteRule",
+    "HTTPRouteParentRefPort",
+    "HTTPRoutePathRedirect",
+    "HTTPRoutePathRewrite",
+    "HTTPRoutePortRedirect",
+    "HTTPRouteQueryParamMatching",
+    "HTTPRouteResponseHeaderModification",
+    "HTTPRouteSchemeRedirect",
+    "ReferenceGrant",
+];
+
+/// What is said of one GatewayClass.
+#[derive(Clone, Debug, PartialEq, Eq)]
+pub struct ClassPlan {
+    /// Its name.
+    pub name: String,
+    /// Its generation.
+    pub generation: i64,
+    /// Whether its Gateways are served.
+    pub accepted: Condition,
+}
+
+/// Plans for the classes that name this controller.
+pub fn plans(objects: &Objects, controller: &str) -> Vec<ClassPlan> {
+    let ours = objects.classes.iter().filter(|class| class.spec.controller_name == controller);
+    ours.map(|class| ClassPlan {
+        name: class.metadata.name.clone().unwrap_or_default(),
+        generation: class.metadata.generation.unwrap_or_default(),
+        accepted: match class.spec.parameters_ref {
+            None => Condition::accepted(),
+            Some(_) => Condition::no(ACCEPTED, "InvalidParameters", "spec.parametersRef is not supported"),
+        },
+    })
+    .collect()
+}

@@ -1,0 +1,283 @@
+//! Gateways of ours: which of their listeners are served, and what their status says.
+
+use std::collections::{BTreeMap, BTreeSet};
+
+use kube::core::{Selector, SelectorExt};
+use serde_json::{Value, json};
+use sluice_gateway_types::{GROUP, Gateway, Listener, ListenerAllowedRoutes};
+use sluice_proxy_core::model;
+
+use crate::control::{
+    objects::{Name, Objects},
+    ports::{GatewayPort, PortAllocations},
+    translate::{
+        class::ClassPlan,
+        conditions::{ACCEPTED, CONFLICTED, Condition, RESOLVED_REFS},
+        host,
+    },
+};
+
+/// The one kind of route that is supported.
+const HTTP_ROUTE: &str = "HTTPRoute";
+
+/// What is said and made of one Gateway.
+#[derive(Clone, Debug, PartialEq)]
+pub struct GatewayPlan {
+    /// Its UID.
+    pub uid: String,
+    /// Its generation.
+    pub generation: i64,
+    /// Whether it is served at all.
+    pub accepted: Condition,
+    /// Only where there is something to resolve.
+    pub resolved: Option<Condition>,
+    /// Why it has no usable address whatever happens; none when it can have one.
+    pub unusable_address: Option<String>,
+    /// In the order of the spec.
+    pub listeners: Vec<ListenerPlan>,
+    /// Labels for its Service.
+    pub labels: BTreeMap<String, String>,
+    /// Annotations for its Service.
+    pub annotations: BTreeMap<String, String>,
+}
+
+/// What is said and made of one listener.
+#[derive(Clone, Debug, PartialEq)]
+pub struct ListenerPlan {
+    /// Its name.
+    pub name: String,
+    /// The port in the spec.
+    pub port: u16,
+    /// Its host name in lower case.
+    pub hostname: Option<String>,
+    /// Kinds of routes that may attach to it.
+    pub kinds: Vec<&'static str>,
+    /// Namespaces whose routes may attach to it.
+    pub namespaces: Namespaces,
+    /// Routes that are attached to it.
+    pub attached: i32,
+    /// Whether it is valid.
+    pub accepted: Condition,
+    /// Whether what it refers to is valid.
+    pub resolved: Condition,
+    /// Whether it contradicts another listener.
+    pub conflicted: Condition,
+    /// What data planes serve; none when it is not served.
+    pub resource: Option<model::Listener>,
+}
+
+/// A choice of namespaces.
+#[derive(Clone, Debug, PartialEq)]
+pub enum Namespaces {
+    /// Every one.
+    All,
+    /// None at all.
+    None,
+    /// The one.
+    Only(String),
+    /// Those with fitting labels.
+    Selected(Selector),
+}
+
+impl Namespaces {
+    /// Whether a namespace is chosen.
+    pub fn allow(&self, namespace: &str, objects: &Objects) -> bool {
+        match self {
+            Self::All => true,
+            Self::None => false,
+            Self::Only(one) => one == namespace,
+            Self::Selected(selector) => {
+                objects.namespaces.get(namespace).is_some_and(|labels| selector.matches(labels))
+            }
+        }
+    }
+}
+
+impl ListenerPlan {
+    /// `supportedKinds` of its status.
+    pub fn supported_kinds(&self) -> Value {
+        self.kinds.iter().map(|kind| json!({"group": GROUP, "kind": kind})).collect()
+    }
+}
+
+/// Plans for the Gateways of the accepted classes.
+pub fn plans(objects: &Objects, classes: &[ClassPlan], ports: &PortAllocations) -> BTreeMap<Name, GatewayPlan> {
+    let mut taken = BTreeSet::new();
+    ours(objects, classes).map(|(name, gateway)| (name.clone(), plan(name, gateway, ports, &mut taken))).collect()
+}
+
+/// The ports that Gateways of the accepted classes want bound.
+pub fn wanted_ports(objects: &Objects, classes: &[ClassPlan]) -> BTreeSet<GatewayPort> {
+    ours(objects, classes)
+        .flat_map(|(name, gateway)| {
+            let served = gateway.spec.listeners.iter().filter(|listener| listener.protocol == "HTTP");
+            served.filter_map(|listener| Some((name.clone(), u16::try_from(listener.port).ok()?)))
+        })
+        .collect()
+}
+
+fn ours<'a>(objects: &'a Objects, classes: &[ClassPlan]) -> impl Iterator<Item = (&'a Name, &'a Gateway)> {
+    let accepted: BTreeSet<_> = classes.iter().filter(|class| class.accepted.holds).map(|c| c.name.clone()).collect();
+    objects
+        .gateways
+        .iter()
+        .filter(move |(_, gateway)| accepted.contains(&gateway.spec.gateway_class_name))
+        .filter(|(_, gateway)| gateway.metadata.deletion_timestamp.is_none())
+        .map(|(name, gateway)| (name, &**gateway))
+}
+
+fn plan(
+    name: &Name,
+    gateway: &Gateway,
+    ports: &PortAllocations,
+    taken: &mut BTreeSet<(u16, Option<String>)>,
+) -> GatewayPlan {
+    let infrastructure = gateway.spec.infrastructure.clone().unwrap_or_default();
+    let refused = refusal(gateway);
+    let mut listeners: Vec<_> = gateway.spec.listeners.iter().map(|spec| listener(spec, &name.namespace)).collect();
+    mark_conflicts(&mut listeners);
+    for plan in &mut listeners {
+        if refused.is_none() && plan.accepted.holds && !plan.kinds.is_empty() {
+            publish(plan, name, ports, taken);
+        }
+    }
+    let accepted = refused.unwrap_or_else(|| accepted_by_listeners(&listeners));
+    GatewayPlan {
+        uid: gateway.metadata.uid.clone().unwrap_or_default(),
+        generation: gateway.metadata.generation.unwrap_or_default(),
+        accepted,
+        resolved: unresolved_tls(gateway),
+        unusable_address: fixed_address(gateway),
+        listeners,
+        labels: infrastructure.labels,
+        annotations: infrastructure.annotations,
+    }
+}
+
+/// Gives the listener its resource, or says why data planes cannot bind it.
+fn publish(
+    plan: &mut ListenerPlan,
+    gateway: &Name,
+    ports: &PortAllocations,
+    taken: &mut BTreeSet<(u16, Option<String>)>,
+) {
+    let Some(bind_port) = ports.get(gateway, plan.port) else {
+        plan.accepted = Condition::no(ACCEPTED, "PortUnavailable", "the range of ports that data planes bind is used up");
+        return;
+    };
+    // Only without a cluster, where ports are bound as they are, can two Gateways meet on one.
+    if !taken.insert((bind_port, plan.hostname.clone())) {
+        let message = format!("another Gateway listens on port {} for the same host name", plan.port);
+        plan.accepted = Condition::no(ACCEPTED, "PortUnavailable", message);
+        return;
+    }
+    let id = format!("{gateway}/{}", plan.name);
+    plan.resource = Some(model::Listener { id, bind_port, port: plan.port, hostname: plan.hostname.clone() });
+}
+
+fn refusal(gateway: &Gateway) -> Option<Condition> {
+    if gateway.spec.infrastructure.as_ref().is_some_and(|wanted| wanted.parameters_ref.is_some()) {
+        let message = "spec.infrastructure.parametersRef is not supported";
+        return Some(Condition::no(ACCEPTED, "InvalidParameters", message));
+    }
+    let types = gateway.spec.addresses.iter().map(|address| address.type_.as_deref().unwrap_or("IPAddress"));
+    let unsupported = types.into_iter().find(|kind| *kind != "IPAddress")?;
+    let message = format!("spec.addresses: addresses of type {unsupported} are not supported");
+    Some(Condition::no(ACCEPTED, "UnsupportedAddress", message))
+}
+
+fn fixed_address(gateway: &Gateway) -> Option<String> {
+    let mut values = gateway.spec.addresses.iter().filter_map(|address| address.value.as_deref());
+    let value = values.find(|value| !value.is_empty())?;
+    Some(format!("spec.addresses: {value} cannot be assigned; leave the value empty to be given an address"))
+}
+
+fn unresolved_tls(gateway: &Gateway) -> Option<Condition> {
+    gateway.spec.tls.as_ref()?.get("backend")?;
+    let message = "spec.tls.backend is not supported";
+    Some(Condition::no(RESOLVED_REFS, "InvalidClientCertificateRef", message))
+}
+
+fn accepted_by_listeners(listeners: &[ListenerPlan]) -> Condition {
+    let valid = listeners.iter().filter(|listener| listener.accepted.holds).count();
+    let message = format!("{valid} of {} listeners are valid", listeners.len());
+    match valid {
+        0 => Condition::no(ACCEPTED, "ListenersNotValid", message),
+        valid if valid < listeners.len() => Condition::yes(ACCEPTED, "ListenersNotValid", message),
+        _ => Condition::accepted(),
+    }
+}
+
+fn listener(spec: &Listener, namespace: &str) -> ListenerPlan {
+    let allowed = spec.allowed_routes.clone().unwrap_or_default();
+    let (namespaces, bad_namespaces) = match namespaces(&allowed, namespace) {
+        Ok(namespaces) => (namespaces, None),
+        Err(problem) => (Namespaces::None, Some(problem)),
+    };
+    let (kinds, resolved) = if spec.protocol == "HTTP" { kinds(&allowed) } else { (vec![], Condition::resolved()) };
+    let port = u16::try_from(spec.port).ok().filter(|port| *port > 0);
+    let accepted = if spec.protocol != "HTTP" {
+        let message = format!("protocol {} is not supported; HTTP is", spec.protocol);
+        Condition::no(ACCEPTED, "UnsupportedProtocol", message)
+    } else if port.is_none() {
+        Condition::no(ACCEPTED, "PortUnavailable", format!("{} is not a port", spec.port))
+    } else if spec.tls.is_some() {
+        Condition::no(ACCEPTED, "UnsupportedValue", "tls is not for listeners of protocol HTTP")
+    } else if spec.filters.is_some() {
+        Condition::no(ACCEPTED, "UnsupportedValue", "filters of a listener are not supported")
+    } else {
+        bad_namespaces.map_or_else(Condition::accepted, |problem| Condition::no(ACCEPTED, "UnsupportedValue", problem))
+    };
+    ListenerPlan {
+        name: spec.name.clone(),
+        port: port.unwrap_or_default(),
+        hostname: host::normalised(spec.hostname.as_deref()),
+        kinds,
+        namespaces,
+        attached: 0,
+        accepted,
+        resolved,
+        conflicted: Condition::no(CONFLICTED, "NoConflicts", "No conflicts"),
+        resource: None,
+    }
+}
+
+fn kinds(allowed: &ListenerAllowedRoutes) -> (Vec<&'static str>, Condition) {
+    let supported = |group: Option<&str>, kind: &str| group.unwrap_or(GROUP) == GROUP && kind == HTTP_ROUTE;
+    let unknown = allowed.kinds.iter().find(|wanted| !supported(wanted.group.as_deref(), &wanted.kind));
+    let some = allowed.kinds.is_empty() || allowed.kinds.iter().any(|kind| supported(kind.group.as_deref(), &kind.kind));
+    let resolved = match unknown {
+        None => Condition::resolved(),
+        Some(kind) => {
+            let message = format!("allowedRoutes.kinds: {} is not a kind that this listener supports", kind.kind);
+            Condition::no(RESOLVED_REFS, "InvalidRouteKinds", message)
+        }
+    };
+    (if some { vec![HTTP_ROUTE] } else { vec![] }, resolved)
+}
+
+fn namespaces(allowed: &ListenerAllowedRoutes, own: &str) -> Result<Namespaces, String> {
+    let Some(selection) = &allowed.namespaces else { return Ok(Namespaces::Only(own.to_owned())) };
+    match selection.from.as_deref().unwrap_or("Same") {
+        "All" => Ok(Namespaces::All),
+        "None" => Ok(Namespaces::None),
+        "Same" => Ok(Namespaces::Only(own.to_owned())),
+        "Selector" => Selector::try_from(selection.selector.clone().unwrap_or_default())
+            .map(Namespaces::Selected)
+            .map_err(|error| format!("allowedRoutes.namespaces.selector: {error}")),
+        other => Err(format!("allowedRoutes.namespaces.from: {other} is not supported")),
+    }
+}
+
+/// Listeners of one Gateway that cannot be told apart are all in conflict: none of them wins. Only valid ones count.
+fn mark_conflicts(listeners: &mut [ListenerPlan]) {
+    let mut places: BTreeMap<(u16, Option<String>), Vec<usize>> = BTreeMap::new();
+    for (index, listener) in listeners.iter().enumerate().filter(|(_, listener)| listener.accepted.holds) {
+        places.entry((listener.port, listener.hostname.clone())).or_default().push(index);
+    }
+    for index in places.into_values().filter(|same| same.len() > 1).flatten() {
+        let message = "another listener has the same port and host name";
+        listeners[index].conflicted = Condition::yes(CONFLICTED, "HostnameConflict", message);
+        listeners[index].accepted = Condition::no(ACCEPTED, "HostnameConflict", message);
+    }
+}

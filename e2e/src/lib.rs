@@ -1,1 +1,7 @@
-//! stub
+//! End-to-end harness: a cluster, Sluice in it, load that counts every request, and waits for states.
+//!
+//! The tests, the demo and the figures are made of these parts. They all run where a cluster is given by `KUBECONFIG`
+//! and its Services can be reached: in the network namespace that `sluice-cluster exec` enters, or on a node.
+#![forbid(unsafe_code)]
+
+pub mod load;

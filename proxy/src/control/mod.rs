@@ -1,15 +1,145 @@
-//! The `controller` role: watch, translate, publish, status.
+//! The `controller` role.
+//!
+//! ```text
+//! watch ──► translate ──► publish ──► server ══► data planes
+//!               │             │          ▲           │
+//!               │             ▼          └─ acks, counters ─► fleet ──► server ══► operator
+//!               └────────► effects: services, status ◄────────┘
+//! ```
+//! What data planes serve goes out first; Services and status follow when it has been acknowledged.
 
+pub mod admin;
+pub mod args;
+pub mod auth;
+pub mod counters;
+pub mod effects;
 pub mod files;
+pub mod fleet;
+pub mod metrics;
 pub mod objects;
 pub mod ports;
+pub mod publish;
+pub mod server;
+pub mod services;
+pub mod status;
+pub mod tls;
 pub mod translate;
+pub mod watch;
+pub mod writer;
 
-/// Arguments of `sluice-proxy controller`.
-#[derive(Debug, clap::Args)]
-pub struct Args {}
+use std::{collections::BTreeSet, sync::Arc, time::Duration};
+
+use anyhow::Context as _;
+use kube::Client;
+use tokio::{
+    signal::unix::{SignalKind, signal},
+    sync::{Notify, watch as channel},
+    time::sleep,
+};
+use tonic::transport::{Server, ServerTlsConfig};
+
+pub use args::Args;
+
+use crate::control::{
+    auth::{Accounts, TokenReviewer},
+    effects::Effects,
+    fleet::Fleet,
+    metrics::Metrics,
+    ports::PortAllocations,
+    publish::Publisher,
+    server::Control,
+    translate::Translation,
+    watch::Caches,
+};
+
+/// Changes that come within this time of each other are translated at once.
+const COALESCE: Duration = Duration::from_millis(2);
+/// A data plane that does not answer for twice this time is taken for dead.
+const KEEPALIVE: Duration = Duration::from_secs(10);
 
 /// Runs the controller until it is told to stop.
-pub async fn run(_args: Args) -> anyhow::Result<()> {
-    anyhow::bail!("not part of this build")
+pub async fn run(args: Args) -> anyhow::Result<()> {
+    let client = Client::try_default().await.context("cannot reach the Kubernetes API")?;
+    let metrics = Metrics::default();
+    let (ready, is_ready) = channel::channel(false);
+    let (serving, serving_pods) = channel::channel(BTreeSet::new());
+    let control = Arc::new(Control {
+        authenticator: Box::new(TokenReviewer::new(client.clone())),
+        accounts: Accounts { data_plane: args.data_plane_account(), observer: args.observer_account.clone() },
+        publisher: Arc::new(Publisher::default()),
+        fleet: Fleet::new(fastrand::u64(1..)),
+        serving: serving_pods,
+        metrics: metrics.clone(),
+    });
+    let mut stop = signal(SignalKind::terminate())?;
+    tokio::select! {
+        ended = admin::serve(args.admin, metrics, is_ready) => ended,
+        ended = serve(&args, &client, &control) => ended,
+        ended = work(&args, &client, &control, serving, ready) => ended,
+        _ = stop.recv() => Ok(()),
+        _ = tokio::signal::ctrl_c() => Ok(()),
+    }
+}
+
+/// Serves data planes and the operator. A renewed certificate is for new connections; those that are open stay open.
+async fn serve(args: &Args, client: &Client, control: &Arc<Control>) -> anyhow::Result<()> {
+    let names = tls::server_names(&args.namespace, &args.server_name);
+    loop {
+        let serving = tls::prepare(client, &args.namespace, &names).await?;
+        let server = Server::builder()
+            .tls_config(ServerTlsConfig::new().identity(serving.identity))?
+            .http2_keepalive_interval(Some(KEEPALIVE))
+            .http2_keepalive_timeout(Some(KEEPALIVE))
+            .add_routes(server::routes(control))
+            .serve(args.listen);
+        tracing::info!(address = %args.listen, "Control stream is served");
+        tokio::select! {
+            ended = server => return ended.context("the gRPC server ended"),
+            () = sleep(serving.renew_in) => tracing::info!("Serving certificate is renewed"),
+        }
+    }
+}
+
+/// Watches, translates and publishes, and has the effects follow.
+async fn work(
+    args: &Args,
+    client: &Client,
+    control: &Control,
+    serving: channel::Sender<BTreeSet<String>>,
+    ready: channel::Sender<bool>,
+) -> anyhow::Result<()> {
+    let changed = Arc::new(Notify::new());
+    let caches = Caches::start(client, &args.namespace, &changed).await?;
+    let (translated, translation) = channel::channel(Arc::new(Translation::default()));
+    let effects = Effects::new(args, client, control);
+    let translating = async {
+        let mut ports = PortAllocations::from_range(args.ports.0.clone());
+        loop {
+            serving.send_replace(caches.pods().serving);
+            let translation = step(args, control, &caches, &mut ports)?;
+            translated.send_replace(Arc::new(translation));
+            ready.send_replace(true);
+            changed.notified().await;
+            sleep(COALESCE).await;
+        }
+    };
+    tokio::select! {
+        ended = translating => ended,
+        never = effects.run(&caches, translation) => match never {},
+    }
+}
+
+/// One translation, published.
+fn step(args: &Args, control: &Control, caches: &Caches, ports: &mut PortAllocations) -> anyhow::Result<Translation> {
+    let started = std::time::Instant::now();
+    let objects = caches.objects();
+    let own = caches.own_services();
+    let classes = translate::class::plans(&objects, &args.controller_name);
+    let wanted = translate::gateway::wanted_ports(&objects, &classes);
+    ports.reconcile(&wanted, &services::in_service(own.values().map(|service| &**service)));
+    let translation = translate::translate(&objects, ports, &args.controller_name);
+    control.metrics.translation.observe(started.elapsed().as_secs_f64());
+    let update = control.publisher.publish(translation.resources.clone()).context("cannot encode a resource")?;
+    control.metrics.update.set(update);
+    Ok(translation)
 }

@@ -7,5 +7,7 @@ pub mod v1 {
     tonic::include_proto!("sluice.control.v1");
 }
 
+pub use prost::Message;
+
 /// Audience of the tokens that data planes and the operator present to the controller.
 pub const TOKEN_AUDIENCE: &str = "sluice-proxy-controller";

@@ -1,0 +1,165 @@
+//! What follows a translation: Services and status. It runs beside the translation, so that a slow API server delays no
+//! configuration.
+
+use std::{convert::Infallible, sync::Arc, time::Duration};
+
+use jiff::{Timestamp, Unit};
+use kube::Client;
+use tokio::{
+    sync::watch,
+    time::{Instant, sleep_until},
+};
+
+use crate::control::{
+    args::Args,
+    fleet::{Fleet, Progress},
+    metrics::Metrics,
+    objects::Objects,
+    publish::{Published, Publisher},
+    server::Control,
+    services::{self, Services},
+    status::{self, Reach},
+    translate::Translation,
+    watch::Caches,
+    writer::StatusWriter,
+};
+
+/// How long status waits for data planes to acknowledge, so that a change is reported once and not in steps.
+const SETTLE: Duration = Duration::from_secs(1);
+/// When a pass that failed is tried again.
+const RETRY: Duration = Duration::from_secs(1);
+/// A pass without any cause, against lost events.
+const RESYNC: Duration = Duration::from_secs(60);
+
+/// Brings Services and status to what translations say.
+pub struct Effects {
+    controller: String,
+    publisher: Arc<Publisher>,
+    fleet: Arc<Fleet>,
+    metrics: Metrics,
+    services: Services,
+    writer: StatusWriter,
+    /// Since when data planes or Services have been behind.
+    unsettled: Option<Instant>,
+}
+
+impl Effects {
+    /// Effects of a controller with these arguments.
+    pub fn new(args: &Args, client: &Client, control: &Control) -> Self {
+        Self {
+            controller: args.controller_name.clone(),
+            publisher: Arc::clone(&control.publisher),
+            fleet: Arc::clone(&control.fleet),
+            metrics: control.metrics.clone(),
+            services: Services::new(client, &args.namespace, args.service_type.as_str(), &args.controller_name),
+            writer: StatusWriter::new(client, &control.metrics),
+            unsettled: None,
+        }
+    }
+
+    /// Follows translations and data planes for ever.
+    pub async fn run(mut self, caches: &Caches, mut translation: watch::Receiver<Arc<Translation>>) -> Infallible {
+        let mut fleet = self.fleet.subscribe();
+        loop {
+            let newest = translation.borrow_and_update().clone();
+            fleet.mark_unchanged();
+            let next = self.pass(caches, &newest).await;
+            // A sender that is gone means that the process ends.
+            tokio::select! {
+                Ok(()) = translation.changed() => {}
+                Ok(()) = fleet.changed() => {}
+                () = sleep_until(next) => {}
+            }
+        }
+    }
+
+    /// One pass; returns when the next one is due if nothing happens.
+    async fn pass(&mut self, caches: &Caches, translation: &Translation) -> Instant {
+        let published = self.publisher.newest();
+        let progress = self.fleet.progress();
+        self.metrics.data_planes.set(progress.connected as u64);
+        self.metrics.served.set(progress.served);
+        let routes = translation.routes.iter().map(|(name, plan)| (format!("HTTPRoute/{name}"), plan.generation));
+        self.fleet.prune(&caches.pods().existing, &routes.collect());
+        let own = caches.own_services();
+        let services = self.services.reconcile(translation, &published, &progress, &own).await;
+        if let Some(deadline) = self.settling(&published, &progress, services.wrote) {
+            return deadline;
+        }
+        self.write_status(caches, translation, &published, &progress).await;
+        Instant::now() + if self.writer.take_failed() || services.failed { RETRY } else { RESYNC }
+    }
+
+    /// Until when status waits, if it does: a change that data planes acknowledge within the moment is then reported once.
+    fn settling(&mut self, published: &Published, progress: &Progress, wrote: bool) -> Option<Instant> {
+        let behind = progress.connected > 0 && progress.served < published.update && progress.refused.is_none();
+        if !behind && !wrote {
+            self.unsettled = None;
+            return None;
+        }
+        let deadline = *self.unsettled.get_or_insert_with(Instant::now) + SETTLE;
+        (Instant::now() < deadline).then_some(deadline)
+    }
+
+    async fn write_status(
+        &mut self,
+        caches: &Caches,
+        translation: &Translation,
+        published: &Published,
+        progress: &Progress,
+    ) {
+        let objects = caches.objects();
+        let now = now();
+        self.writer.retain(uids(&objects).into_iter());
+        for plan in &translation.classes {
+            let Some(class) = objects.classes.iter().find(|c| c.metadata.name.as_ref() == Some(&plan.name)) else { continue };
+            if class.metadata.generation == Some(plan.generation) {
+                let api = self.writer.cluster_api();
+                self.writer.write(&api, &**class, plan.generation, |live| Some(status::class(live, plan, &now))).await;
+            }
+        }
+        let own = caches.own_services();
+        for (name, plan) in &translation.gateways {
+            let Some(gateway) = objects.gateways.get(name) else { continue };
+            if gateway.metadata.generation != Some(plan.generation) {
+                continue;
+            }
+            let service = own.get(&services::service_name(name)).filter(|s| services::gateway_of(s).as_ref() == Some(name));
+            let reach = Reach {
+                progress: progress.clone(),
+                addresses: service.map(|service| services::addresses(service)).unwrap_or_default(),
+                ports: service.map(|service| services::ports_of(service).into_keys().collect()).unwrap_or_default(),
+            };
+            let wanted = |live: &_| Some(status::gateway(live, plan, &reach, published, &now));
+            let api = self.writer.api(&name.namespace);
+            self.writer.write(&api, &**gateway, plan.generation, wanted).await;
+        }
+        self.write_routes(translation, &objects, &now).await;
+    }
+
+    async fn write_routes(&mut self, translation: &Translation, objects: &Objects, now: &str) {
+        for (name, plan) in &translation.routes {
+            let Some(route) = objects.routes.get(name) else { continue };
+            if route.metadata.generation != Some(plan.generation) || route.metadata.deletion_timestamp.is_some() {
+                continue;
+            }
+            let api = self.writer.api(&name.namespace);
+            let wanted = |live: &_| status::route(live, plan, &self.controller, now);
+            self.writer.write(&api, &**route, plan.generation, wanted).await;
+        }
+    }
+}
+
+/// UIDs of everything that has a status of ours.
+fn uids(objects: &Objects) -> Vec<&str> {
+    let classes = objects.classes.iter().map(|object| &object.metadata);
+    let gateways = objects.gateways.values().map(|object| &object.metadata);
+    let routes = objects.routes.values().map(|object| &object.metadata);
+    classes.chain(gateways).chain(routes).filter_map(|metadata| metadata.uid.as_deref()).collect()
+}
+
+/// The time as conditions have it: in whole seconds.
+fn now() -> String {
+    let now = Timestamp::now();
+    now.round(Unit::Second).unwrap_or(now).to_string()
+}

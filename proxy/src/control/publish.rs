@@ -1,0 +1,216 @@
+//! What data planes are to serve, numbered, and what one of them still lacks of it.
+//!
+//! There is one newest state and no queue: a data plane that reads slowly is sent the difference between what it was
+//! sent last and what is newest, however many changes lie between.
+
+use std::{
+    collections::{BTreeMap, HashMap},
+    sync::Arc,
+};
+
+use sluice_proxy_core::model::Resource;
+use sluice_wire::v1;
+use tokio::sync::watch;
+
+/// Generations of a route for which it is remembered when they were published.
+const REMEMBERED_GENERATIONS: usize = 8;
+
+/// One state of the configuration.
+#[derive(Debug, Default)]
+pub struct Published {
+    /// Its number; 0 before there is one.
+    pub update: u64,
+    entries: BTreeMap<String, Arc<Entry>>,
+    /// Generations of the routes that are published, with the update that brought each, oldest first.
+    generations: BTreeMap<String, Vec<(i64, u64)>>,
+}
+
+#[derive(Debug)]
+struct Entry {
+    resource: Resource,
+    json: Vec<u8>,
+    /// The update that brought it as it is.
+    changed: u64,
+}
+
+impl Published {
+    /// The state after this one, or none when nothing differs.
+    fn next(&self, resources: BTreeMap<String, Resource>) -> Result<Option<Self>, serde_json::Error> {
+        let update = self.update + 1;
+        let mut same = self.update > 0 && self.entries.len() == resources.len();
+        let mut entries = BTreeMap::new();
+        for (key, resource) in resources {
+            let entry = match self.entries.get(&key).filter(|entry| entry.resource == resource) {
+                Some(entry) => Arc::clone(entry),
+                None => {
+                    same = false;
+                    let json = serde_json::to_vec(&resource)?;
+                    Arc::new(Entry { resource, json, changed: update })
+                }
+            };
+            entries.insert(key, entry);
+        }
+        let generations = self.next_generations(&entries, update);
+        Ok((!same).then_some(Self { update, entries, generations }))
+    }
+
+    fn next_generations(&self, entries: &BTreeMap<String, Arc<Entry>>, update: u64) -> BTreeMap<String, Vec<(i64, u64)>> {
+        let routes = entries.values().filter_map(|entry| match &entry.resource {
+            Resource::Route(route) => Some(route),
+            Resource::Backend(_) | Resource::Listener(_) => None,
+        });
+        routes
+            .map(|route| {
+                let mut known = self.generations.get(&route.id).cloned().unwrap_or_default();
+                if known.last().is_none_or(|(generation, _)| *generation != route.generation) {
+                    known.push((route.generation, update));
+                }
+                known.drain(..known.len().saturating_sub(REMEMBERED_GENERATIONS));
+                (route.id.clone(), known)
+            })
+            .collect()
+    }
+
+    /// The update that brought this resource as it is.
+    pub fn changed(&self, key: &str) -> Option<u64> {
+        self.entries.get(key).map(|entry| entry.changed)
+    }
+
+    /// The generation of a route that a data plane serves which serves this update: 0 when none that is remembered. None
+    /// when the route is not published.
+    pub fn generation_at(&self, route: &str, update: u64) -> Option<i64> {
+        let known = self.generations.get(route)?;
+        Some(known.iter().rev().find(|(_, since)| *since <= update).map_or(0, |(generation, _)| *generation))
+    }
+}
+
+/// Holds the newest state.
+#[derive(Debug)]
+pub struct Publisher {
+    newest: watch::Sender<Arc<Published>>,
+}
+
+impl Default for Publisher {
+    fn default() -> Self {
+        Self { newest: watch::Sender::new(Arc::default()) }
+    }
+}
+
+impl Publisher {
+    /// Makes these resources the newest state if they differ from it; returns its number.
+    pub fn publish(&self, resources: BTreeMap<String, Resource>) -> Result<u64, serde_json::Error> {
+        let next = self.newest.borrow().next(resources)?;
+        if let Some(next) = next {
+            self.newest.send_replace(Arc::new(next));
+        }
+        Ok(self.newest.borrow().update)
+    }
+
+    /// The newest state.
+    pub fn newest(&self) -> Arc<Published> {
+        self.newest.borrow().clone()
+    }
+
+    /// Follows the newest state.
+    pub fn subscribe(&self) -> watch::Receiver<Arc<Published>> {
+        self.newest.subscribe()
+    }
+}
+
+/// What one stream was sent.
+#[derive(Debug, Default)]
+pub struct Sent {
+    update: u64,
+    changed: HashMap<String, u64>,
+}
+
+impl Sent {
+    /// The update that brings the stream to this state: full when it is the first. None when it is there, or when nothing
+    /// was published yet.
+    pub fn advance(&mut self, to: &Published) -> Option<v1::Update> {
+        if to.update <= self.update {
+            return None;
+        }
+        let full = self.update == 0;
+        let news = to.entries.iter().filter(|(key, entry)| self.changed.get(*key) != Some(&entry.changed));
+        let upsert = news.map(|(key, entry)| v1::Resource { key: key.clone(), json: entry.json.clone() }).collect();
+        let remove = self.changed.keys().filter(|key| !to.entries.contains_key(*key)).cloned().collect();
+        self.update = to.update;
+        self.changed = to.entries.iter().map(|(key, entry)| (key.clone(), entry.changed)).collect();
+        Some(v1::Update { update: to.update, full, upsert, remove })
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use sluice_proxy_core::model::{Backend, Protocol, Route};
+
+    use super::*;
+
+    fn route(name: &str, generation: i64) -> Resource {
+        let (id, listeners) = (format!("HTTPRoute/shop/{name}"), vec!["shop/web/http".to_owned()]);
+        Resource::Route(Route { id, generation, created: 0, listeners, hostnames: vec![], rules: vec![] })
+    }
+
+    fn backend(name: &str) -> Resource {
+        Resource::Backend(Backend { id: format!("shop/{name}:80"), protocol: Protocol::Http1, endpoints: vec![] })
+    }
+
+    fn set(resources: &[Resource]) -> BTreeMap<String, Resource> {
+        resources.iter().map(|resource| (resource.key(), resource.clone())).collect()
+    }
+
+    fn keys(update: &v1::Update) -> Vec<&str> {
+        update.upsert.iter().map(|resource| resource.key.as_str()).collect()
+    }
+
+    #[test]
+    fn a_stream_gets_everything_first_and_then_only_what_changed() {
+        let publisher = Publisher::default();
+        let mut sent = Sent::default();
+        assert_eq!(sent.advance(&publisher.newest()), None);
+        publisher.publish(set(&[route("a", 1), route("b", 1), backend("x")])).unwrap();
+        let first = sent.advance(&publisher.newest()).unwrap();
+        assert!(first.full && first.update == 1 && first.upsert.len() == 3);
+        publisher.publish(set(&[route("a", 2), route("b", 1), backend("x")])).unwrap();
+        let second = sent.advance(&publisher.newest()).unwrap();
+        assert_eq!((second.full, second.update, keys(&second)), (false, 2, vec!["route/HTTPRoute/shop/a"]));
+        assert_eq!(sent.advance(&publisher.newest()), None);
+    }
+
+    #[test]
+    fn a_slow_stream_gets_the_newest_state_at_once() {
+        let publisher = Publisher::default();
+        let mut sent = Sent::default();
+        publisher.publish(set(&[route("a", 1), route("b", 1)])).unwrap();
+        sent.advance(&publisher.newest()).unwrap();
+        for generation in 2..50 {
+            publisher.publish(set(&[route("a", generation), backend("x")])).unwrap();
+        }
+        let update = sent.advance(&publisher.newest()).unwrap();
+        assert_eq!(keys(&update), ["backend/shop/x:80", "route/HTTPRoute/shop/a"]);
+        assert_eq!((update.update, update.remove), (49, vec!["route/HTTPRoute/shop/b".to_owned()]));
+    }
+
+    #[test]
+    fn equal_resources_are_not_an_update_but_the_first_empty_state_is() {
+        let publisher = Publisher::default();
+        assert_eq!(publisher.publish(BTreeMap::new()).unwrap(), 1);
+        assert_eq!(publisher.publish(BTreeMap::new()).unwrap(), 1);
+        assert_eq!(publisher.publish(set(&[route("a", 1)])).unwrap(), 2);
+        assert_eq!(publisher.publish(set(&[route("a", 1)])).unwrap(), 2);
+    }
+
+    #[test]
+    fn a_generation_is_served_from_the_update_that_brought_it() {
+        let publisher = Publisher::default();
+        publisher.publish(set(&[backend("x")])).unwrap();
+        publisher.publish(set(&[backend("x"), route("a", 4)])).unwrap();
+        publisher.publish(set(&[route("a", 4)])).unwrap();
+        publisher.publish(set(&[route("a", 5)])).unwrap();
+        let newest = publisher.newest();
+        let at = |update| newest.generation_at("HTTPRoute/shop/a", update);
+        assert_eq!([at(0), at(1), at(2), at(3), at(4)], [Some(0), Some(0), Some(4), Some(4), Some(5)]);
+        assert_eq!(newest.generation_at("HTTPRoute/shop/b", 4), None);
+    }
+}

@@ -1,0 +1,162 @@
+//! What objects' status is to say, as a difference to what it says.
+//!
+//! Pure: from the live status (as JSON, so that what others wrote stays as they wrote it) to the status to write, or
+//! nothing when they are equal. [`crate::control::writer`] writes it.
+
+use serde_json::{Map, Value, json};
+
+use crate::control::{
+    fleet::Progress,
+    publish::Published,
+    translate::{
+        ClassPlan, GatewayPlan, RoutePlan,
+        class::SUPPORTED_FEATURES,
+        conditions::{Condition, PROGRAMMED, is_true_at, merge},
+        gateway::ListenerPlan,
+    },
+};
+
+/// What is known beside the translation: how far data planes are and where the Gateway is reached.
+#[derive(Clone, Debug, Default)]
+pub struct Reach {
+    /// How far data planes are.
+    pub progress: Progress,
+    /// Types and values of addresses.
+    pub addresses: Vec<(&'static str, String)>,
+    /// Ports that the Gateway's Service has.
+    pub ports: Vec<u16>,
+}
+
+/// The status of a GatewayClass.
+pub fn class(live: &Value, plan: &ClassPlan, now: &str) -> Value {
+    let mut status = object(live);
+    let conditions = merge(list(live, "conditions"), std::slice::from_ref(&plan.accepted), plan.generation, now);
+    status.insert("conditions".to_owned(), Value::Array(conditions));
+    let features = SUPPORTED_FEATURES.iter().map(|name| json!({"name": name})).collect();
+    status.insert("supportedFeatures".to_owned(), features);
+    Value::Object(status)
+}
+
+/// The status of a Gateway.
+pub fn gateway(live: &Value, plan: &GatewayPlan, reach: &Reach, published: &Published, now: &str) -> Value {
+    let old_listeners = list(live, "listeners");
+    let mut listeners = Vec::with_capacity(plan.listeners.len());
+    let mut pending = None;
+    let mut programmed_listeners = 0;
+    for listener in &plan.listeners {
+        let old = old_listeners.iter().find(|old| old["name"] == listener.name.as_str()).unwrap_or(&Value::Null);
+        let programmed = sticky(listener_programmed(listener, reach, published), old, plan.generation);
+        if programmed.holds {
+            programmed_listeners += 1;
+        } else if listener.resource.is_some() {
+            pending.get_or_insert_with(|| programmed.message.clone());
+        }
+        listeners.push(listener_status(old, listener, programmed, plan.generation, now));
+    }
+    let programmed = gateway_programmed(plan, reach, programmed_listeners, pending);
+    let mut conditions = vec![plan.accepted.clone(), sticky(programmed, live, plan.generation)];
+    conditions.extend(plan.resolved.clone());
+    let mut status = object(live);
+    status.insert("conditions".to_owned(), merge(list(live, "conditions"), &conditions, plan.generation, now).into());
+    status.insert("listeners".to_owned(), Value::Array(listeners));
+    let addresses: Vec<_> = reach.addresses.iter().map(|(kind, value)| json!({"type": kind, "value": value})).collect();
+    if !addresses.is_empty() {
+        status.insert("addresses".to_owned(), Value::Array(addresses));
+    }
+    Value::Object(status)
+}
+
+/// The status of a route: entries of other controllers exactly as they are, ours for each parent of ours. None: nothing of
+/// ours is or was in it.
+pub fn route(live: &Value, plan: &RoutePlan, controller: &str, now: &str) -> Option<Value> {
+    let old = list(live, "parents");
+    let is_ours = |entry: &&Value| entry["controllerName"] == controller;
+    if plan.parents.is_empty() && !old.iter().any(|entry| is_ours(&entry)) {
+        return None;
+    }
+    let mut wanted: Vec<(Value, Value)> = plan.parents.iter().map(|parent| {
+        let reference = json!(parent.parent);
+        let known = old.iter().filter(is_ours).find(|entry| entry["parentRef"] == reference).unwrap_or(&Value::Null);
+        let conditions = [parent.accepted.clone(), parent.resolved.clone()];
+        let conditions = merge(list(known, "conditions"), &conditions, plan.generation, now);
+        let entry = json!({"parentRef": reference, "controllerName": controller, "conditions": conditions});
+        (reference, entry)
+    }).collect();
+    let mut parents = Vec::new();
+    for entry in old {
+        if !is_ours(&entry) {
+            parents.push(entry.clone());
+        } else if let Some(at) = wanted.iter().position(|(reference, _)| *reference == entry["parentRef"]) {
+            parents.push(wanted.remove(at).1);
+        }
+    }
+    parents.extend(wanted.into_iter().map(|(_, entry)| entry));
+    let mut status = object(live);
+    status.insert("parents".to_owned(), Value::Array(parents));
+    Some(Value::Object(status))
+}
+
+fn listener_status(old: &Value, plan: &ListenerPlan, programmed: Condition, generation: i64, now: &str) -> Value {
+    let conditions = [plan.accepted.clone(), programmed, plan.resolved.clone(), plan.conflicted.clone()];
+    json!({
+        "name": plan.name,
+        "supportedKinds": plan.supported_kinds(),
+        "attachedRoutes": plan.attached,
+        "conditions": merge(list(old, "conditions"), &conditions, generation, now),
+    })
+}
+
+fn listener_programmed(plan: &ListenerPlan, reach: &Reach, published: &Published) -> Condition {
+    let no = |reason, message: String| Condition::no(PROGRAMMED, reason, message);
+    let Some(listener) = &plan.resource else {
+        return no("Invalid", "the listener is not valid".to_owned());
+    };
+    let progress = &reach.progress;
+    if progress.connected == 0 {
+        return no("Pending", "no data plane is connected".to_owned());
+    }
+    let since = published.changed(&format!("listener/{}", listener.id));
+    match (since, &progress.refused) {
+        (Some(since), _) if since <= progress.served => {}
+        (_, Some((update, error))) => return no("Pending", format!("a data plane refused update {update}: {error}")),
+        (_, None) => return no("Pending", "not every data plane serves it yet".to_owned()),
+    }
+    if !reach.ports.contains(&plan.port) {
+        return no("Pending", "the Service does not have its port yet".to_owned());
+    }
+    Condition::yes(PROGRAMMED, "Programmed", "Every data plane serves it")
+}
+
+fn gateway_programmed(plan: &GatewayPlan, reach: &Reach, programmed: usize, pending: Option<String>) -> Condition {
+    let no = |reason, message: String| Condition::no(PROGRAMMED, reason, message);
+    if let Some(problem) = &plan.unusable_address {
+        return no("AddressNotUsable", problem.clone());
+    }
+    if !plan.accepted.holds {
+        return no("Invalid", "the Gateway is not accepted".to_owned());
+    }
+    match pending {
+        Some(message) => no("Pending", message),
+        None if programmed == 0 => no("Invalid", "no listener is served".to_owned()),
+        None if reach.addresses.is_empty() => no("AddressNotAssigned", "the Service has no address yet".to_owned()),
+        None => Condition::yes(PROGRAMMED, "Programmed", "Every data plane serves it"),
+    }
+}
+
+/// What was programmed at this generation stays so while something is merely pending: a controller that restarts, or a data
+/// plane that comes or goes, takes nothing away from what is served.
+fn sticky(condition: Condition, old: &Value, generation: i64) -> Condition {
+    let waits = !condition.holds && ["Pending", "AddressNotAssigned"].contains(&condition.reason);
+    if waits && is_true_at(list(old, "conditions"), PROGRAMMED, generation) {
+        return Condition::yes(PROGRAMMED, "Programmed", "Every data plane serves it");
+    }
+    condition
+}
+
+fn list<'a>(value: &'a Value, field: &str) -> &'a [Value] {
+    value.get(field).and_then(Value::as_array).map_or(&[], Vec::as_slice)
+}
+
+fn object(value: &Value) -> Map<String, Value> {
+    value.as_object().cloned().unwrap_or_default()
+}

@@ -1,0 +1,200 @@
+//! Caches of everything that a translation reads, each kept by a watch of its own.
+//!
+//! An object that cannot be read is logged and left out; it never stops the others. Nothing is translated before every
+//! cache has been filled once: an empty list and a list that has not come yet look the same.
+
+use std::{
+    collections::{BTreeMap, BTreeSet},
+    fmt::Debug,
+    hash::Hash,
+    sync::Arc,
+};
+
+use futures::StreamExt as _;
+use k8s_openapi::api::{
+    core::v1::{Namespace, Pod, Service},
+    discovery::v1::EndpointSlice,
+};
+use kube::{
+    Api, Client, Resource,
+    core::{DeserializeGuard, PartialObjectMeta},
+    runtime::{
+        WatchStreamExt as _,
+        reflector::{self, Lookup, Store},
+        watcher::{self, Config},
+    },
+};
+use serde::de::DeserializeOwned;
+use sluice_gateway_types::{Gateway, GatewayClass, HttpRoute, ReferenceGrant};
+use tokio::sync::Notify;
+
+use crate::control::{
+    objects::{Name, Objects},
+    services::DATA_PLANE,
+};
+
+/// A dead connection to the API server is noticed after this many seconds, not after the default of five minutes.
+const TIMEOUT_SECONDS: u32 = 30;
+
+/// The caches.
+pub struct Caches {
+    namespace: String,
+    classes: Store<DeserializeGuard<GatewayClass>>,
+    gateways: Store<DeserializeGuard<Gateway>>,
+    routes: Store<DeserializeGuard<HttpRoute>>,
+    grants: Store<DeserializeGuard<ReferenceGrant>>,
+    namespaces: Store<PartialObjectMeta<Namespace>>,
+    services: Store<Service>,
+    slices: Store<EndpointSlice>,
+    pods: Store<Pod>,
+}
+
+/// The pods of our namespace, as far as they matter.
+#[derive(Clone, Debug, Default, PartialEq, Eq)]
+pub struct Pods {
+    /// Names of all of them.
+    pub existing: BTreeSet<String>,
+    /// Names of the data planes that may be serving: ready ones, and those on their way out.
+    pub serving: BTreeSet<String>,
+}
+
+impl Caches {
+    /// Starts every watch, and returns when each cache has been filled once. `changed` is told of every change.
+    pub async fn start(client: &Client, namespace: &str, changed: &Arc<Notify>) -> anyhow::Result<Self> {
+        let all = client.clone();
+        let caches = Self {
+            namespace: namespace.to_owned(),
+            classes: cache(Api::all(all.clone()), changed),
+            gateways: cache(Api::all(all.clone()), changed),
+            routes: cache(Api::all(all.clone()), changed),
+            grants: cache(Api::all(all.clone()), changed),
+            namespaces: cache_metadata(Api::all(all.clone()), changed),
+            services: cache(Api::all(all.clone()), changed),
+            slices: cache(Api::all(all.clone()), changed),
+            pods: cache(Api::namespaced(all, namespace), changed),
+        };
+        caches.wait().await?;
+        Ok(caches)
+    }
+
+    async fn wait(&self) -> anyhow::Result<()> {
+        tokio::try_join!(
+            self.classes.wait_until_ready(),
+            self.gateways.wait_until_ready(),
+            self.routes.wait_until_ready(),
+            self.grants.wait_until_ready(),
+            self.namespaces.wait_until_ready(),
+            self.services.wait_until_ready(),
+            self.slices.wait_until_ready(),
+            self.pods.wait_until_ready(),
+        )?;
+        Ok(())
+    }
+
+    /// The objects of this moment.
+    pub fn objects(&self) -> Objects {
+        let mut objects = Objects {
+            classes: readable(&self.classes),
+            gateways: by_name(readable(&self.gateways)),
+            routes: by_name(readable(&self.routes)),
+            grants: readable(&self.grants),
+            services: self.services.state().into_iter().map(|service| (Name::of(&service.metadata), service)).collect(),
+            ..Objects::default()
+        };
+        for namespace in self.namespaces.state() {
+            let labels = namespace.metadata.labels.clone().unwrap_or_default();
+            objects.namespaces.insert(namespace.metadata.name.clone().unwrap_or_default(), labels);
+        }
+        for slice in self.slices.state() {
+            objects.add_slice(slice);
+        }
+        for pod in self.pods.state() {
+            let addresses = pod.status.as_ref().and_then(|status| status.pod_ips.as_ref()).into_iter().flatten();
+            objects.own_addresses.extend(addresses.filter_map(|address| address.ip.parse::<std::net::IpAddr>().ok()));
+        }
+        objects
+    }
+
+    /// The Services of our namespace, by name.
+    pub fn own_services(&self) -> BTreeMap<String, Arc<Service>> {
+        let ours = self.services.state().into_iter().filter(|s| s.metadata.namespace.as_deref() == Some(&*self.namespace));
+        ours.filter_map(|service| Some((service.metadata.name.clone()?, service))).collect()
+    }
+
+    /// The pods of our namespace.
+    pub fn pods(&self) -> Pods {
+        let mut pods = Pods::default();
+        for pod in self.pods.state() {
+            let Some(name) = pod.metadata.name.clone() else { continue };
+            let labels = pod.metadata.labels.as_ref();
+            let is_data_plane =
+                DATA_PLANE.iter().all(|(key, value)| labels.and_then(|l| l.get(*key)).is_some_and(|found| found == value));
+            let conditions = pod.status.as_ref().and_then(|status| status.conditions.as_ref()).into_iter().flatten();
+            let is_ready = conditions.into_iter().any(|condition| condition.type_ == "Ready" && condition.status == "True");
+            let is_leaving = pod.metadata.deletion_timestamp.is_some();
+            if is_data_plane && (is_ready || is_leaving) {
+                pods.serving.insert(name.clone());
+            }
+            pods.existing.insert(name);
+        }
+        pods
+    }
+}
+
+fn cache<K>(api: Api<K>, changed: &Arc<Notify>) -> Store<K>
+where
+    K: Resource<DynamicType = ()> + Lookup<DynamicType = ()> + Clone + DeserializeOwned + Debug + Send + Sync + 'static,
+{
+    keep(watcher::watcher(api, config()), changed)
+}
+
+fn cache_metadata<K>(api: Api<K>, changed: &Arc<Notify>) -> Store<PartialObjectMeta<K>>
+where
+    K: Resource<DynamicType = ()> + Clone + DeserializeOwned + Debug + Send + Sync + 'static,
+{
+    keep(watcher::metadata_watcher(api, config()), changed)
+}
+
+fn config() -> Config {
+    Config::default().timeout(TIMEOUT_SECONDS)
+}
+
+/// Keeps a cache for as long as the process runs.
+fn keep<K>(
+    events: impl futures::Stream<Item = watcher::Result<watcher::Event<K>>> + Send + 'static,
+    changed: &Arc<Notify>,
+) -> Store<K>
+where
+    K: Resource<DynamicType = ()> + Lookup<DynamicType = ()> + Clone + Send + Sync + 'static,
+    <K as Lookup>::DynamicType: Eq + Hash + Clone,
+{
+    let (store, writer) = reflector::store();
+    let pruned = events.default_backoff().modify(|object| object.meta_mut().managed_fields = None);
+    let changed = Arc::clone(changed);
+    tokio::spawn(pruned.reflect(writer).for_each(move |event| {
+        match event {
+            // While a list comes in, the cache still shows what was before.
+            Ok(watcher::Event::Init | watcher::Event::InitApply(_)) => {}
+            Ok(watcher::Event::Apply(_) | watcher::Event::Delete(_) | watcher::Event::InitDone) => changed.notify_one(),
+            Err(error) => tracing::warn!(%error, kind = %<K as Resource>::kind(&()), "Watch failed; tried again"),
+        }
+        std::future::ready(())
+    }));
+    store
+}
+
+/// The objects of a cache that can be read.
+fn readable<K: Resource<DynamicType = ()> + Clone + 'static>(store: &Store<DeserializeGuard<K>>) -> Vec<Arc<K>> {
+    let read = |object: Arc<DeserializeGuard<K>>| match &object.0 {
+        Ok(object) => Some(Arc::new(object.clone())),
+        Err(invalid) => {
+            tracing::warn!(kind = %K::kind(&()), name = %Name::of(&invalid.metadata), error = invalid.error, "Object left out");
+            None
+        }
+    };
+    store.state().into_iter().filter_map(read).collect()
+}
+
+fn by_name<K: Resource>(objects: Vec<Arc<K>>) -> BTreeMap<Name, Arc<K>> {
+    objects.into_iter().map(|object| (Name::of(object.meta()), object)).collect()
+}

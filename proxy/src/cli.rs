@@ -8,7 +8,7 @@ use crate::{control, serve};
 /// Arguments of the program.
 #[derive(Debug, Parser)]
 #[command(name = "sluice-proxy", version, about = "Gateway API proxy: controller and data plane")]
-pub(crate) struct Cli {
+pub struct Cli {
     /// What to log, as a `tracing` filter such as `info,sluice_proxy=debug`.
     #[arg(long, env = "SLUICE_LOG", default_value = "info", global = true)]
     log: String,
@@ -17,12 +17,12 @@ pub(crate) struct Cli {
     log_format: LogFormat,
     /// The role of this process.
     #[command(subcommand)]
-    pub(crate) role: Role,
+    pub role: Role,
 }
 
 /// The two roles of the program.
 #[derive(Debug, Subcommand)]
-pub(crate) enum Role {
+pub enum Role {
     /// Watches Gateway API objects, publishes configuration to data planes and writes status.
     Controller(control::Args),
     /// Serves traffic: the data plane.
@@ -37,7 +37,7 @@ enum LogFormat {
 
 impl Cli {
     /// Installs the logger of the process. An invalid filter falls back to `info`, so that a typo never stops traffic.
-    pub(crate) fn start_logging(&self) {
+    pub fn start_logging(&self) {
         let filter = EnvFilter::try_new(&self.log).unwrap_or_else(|_| EnvFilter::new("info"));
         let logs = tracing_subscriber::fmt().with_env_filter(filter).with_writer(std::io::stderr);
         match self.log_format {

@@ -1,14 +1,9 @@
-//! `sluice-proxy`: a Gateway API proxy in two roles. `controller` watches the cluster and publishes configuration;
-//! `serve` is the data plane and knows no cluster.
+//! Starts the role that the command line asks for.
 #![forbid(unsafe_code)]
 
-mod cli;
-mod control;
-mod serve;
-
 use clap::Parser;
-
-use crate::cli::{Cli, Role};
+use sluice_proxy::cli::{Cli, Role};
+use sluice_proxy::{control, serve};
 
 /// Returns freed memory after a burst and is the fastest measured for this load.
 #[global_allocator]

@@ -103,7 +103,8 @@ mod tests {
     #[test]
     fn heads_are_taken_or_refused() {
         let bad = Err(Rejection::BadRequest);
-        let cases: [(&str, &[(&str, &str)], Result<(), Rejection>); 14] = [
+        type Headers = [(&'static str, &'static str)];
+        let cases: [(&str, &Headers, _); 14] = [
             ("/", &[("host", "a")], Ok(())),
             ("/", &[("host", "a:80")], Ok(())),
             ("/", &[], bad),

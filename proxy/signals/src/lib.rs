@@ -1,5 +1,12 @@
 //! The one table of series, labels and buckets: the proxy writes it, the operator reads it, dashboards draw it.
 
+mod series;
+
+pub use series::{
+    BUILD, CONFIG_UPDATE, CONNECTION_FAILURES, CONNECTIONS, CPU_SECONDS, DISRUPTIONS, IN_FLIGHT, Kind, REQUEST_DURATION,
+    REQUESTS, RESIDENT_MEMORY, SERIES, Series,
+};
+
 /// Upper bounds of the duration buckets, in milliseconds. A `Latency` objective's `slowerThan` is one of them, so that a
 /// request is on one side of the bound exactly, never by interpolation.
 pub const DURATION_BOUNDS_MS: [u64; 22] = [

@@ -1,0 +1,18 @@
+//! `sluice-proxy`: a Gateway API proxy in two roles. `controller` watches the cluster and publishes configuration;
+//! `serve` is the data plane and knows no cluster.
+//!
+//! ```text
+//! control/  watch ─► translate ─► publish ─► status
+//!                                  │  ▲
+//!                        updates   ▼  │  acknowledgements, counters
+//! serve/    receive ─► build ─► swap ─► workers
+//! request/                               └► check ─► route ─► pick ─► filter ─► forward ─► answer
+//! upstream/                                                                      └► endpoint ─► connection
+//! ```
+#![forbid(unsafe_code)]
+
+pub mod cli;
+pub mod control;
+mod request;
+pub mod serve;
+mod upstream;

@@ -1,0 +1,43 @@
+//! One request in the counters, from its assignment to its end, whichever way it ends.
+
+use std::rc::Rc;
+use std::time::Instant;
+
+use sluice_proxy_core::cells::CellId;
+
+use crate::serve::counters::Outcome;
+use crate::serve::worker::Worker;
+
+/// Counts a request as started when it is made and as ended when it is dropped.
+#[derive(Debug)]
+pub(crate) struct Tally {
+    worker: Rc<Worker>,
+    cell: CellId,
+    started: Instant,
+    /// Its place among the requests in flight.
+    place: usize,
+    /// How it will be counted if it ends now.
+    pub(crate) outcome: Outcome,
+}
+
+impl Tally {
+    /// A request is assigned to the backend of a cell.
+    pub(crate) fn start(worker: &Rc<Worker>, cell: CellId) -> Self {
+        worker.cells.cell(cell).start();
+        let started = Instant::now();
+        let place = worker.in_flight.borrow_mut().insert((cell, started));
+        Self { worker: Rc::clone(worker), cell, started, place, outcome: Outcome::Abandoned }
+    }
+
+    /// The worker that counts it.
+    pub(crate) fn worker(&self) -> &Rc<Worker> {
+        &self.worker
+    }
+}
+
+impl Drop for Tally {
+    fn drop(&mut self) {
+        self.worker.in_flight.borrow_mut().remove(self.place);
+        self.worker.cells.cell(self.cell).end(self.outcome, self.started.elapsed());
+    }
+}

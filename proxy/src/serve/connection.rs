@@ -1,0 +1,261 @@
+//! A client's connection: which HTTP it speaks, how long it may be idle, and how it ends.
+//!
+//! hyper's own way to end an HTTP/1 connection closes it at once when it is idle, and a request that is on the wire by
+//! then is lost. So an idle connection is left open while we leave; its next response says `Connection: close`, and only
+//! at the very end is it closed. HTTP/2 has GOAWAY for that.
+
+use std::cell::{Cell, RefCell};
+use std::net::IpAddr;
+use std::pin::{Pin, pin};
+use std::rc::Rc;
+use std::sync::atomic::Ordering::Relaxed;
+use std::task::{Poll, Waker};
+
+use http::HeaderValue;
+use hyper::server::conn::{http1, http2};
+use hyper::service::service_fn;
+use sluice_proxy_core::framing;
+use tokio::net::TcpStream;
+
+use super::wire::{Wire, sniff};
+use super::worker::{LocalExecutor, Worker};
+use crate::request;
+
+/// Seconds that a client has for the head of a request once it has begun.
+const HEAD_SECONDS: u32 = 10;
+/// Seconds that a connection may be idle.
+const IDLE_SECONDS_HTTP1: u32 = 75;
+const IDLE_SECONDS_HTTP2: u32 = 300;
+/// Limits of one HTTP/2 connection: open streams, bytes on their way to us, resets before we stop listening.
+const STREAMS: u32 = 100;
+const STREAM_WINDOW: u32 = 64 * 1024;
+const CONNECTION_WINDOW: u32 = 1024 * 1024;
+const PENDING_RESETS: usize = 20;
+const LOCAL_RESETS: usize = 100;
+/// Bytes that may wait to be sent on one stream or connection.
+const SEND_BUFFER: usize = 64 * 1024;
+
+/// What a worker knows of one connection.
+#[derive(Debug)]
+pub(crate) struct Connection {
+    /// The port that the client connected to.
+    pub(crate) bind_port: u16,
+    /// The client's address, as backends read it.
+    pub(crate) client: HeaderValue,
+    requests: Cell<u32>,
+    phase: Cell<Phase>,
+    since: Cell<u32>,
+    http2: Cell<bool>,
+    leaves_at: Cell<Option<u32>>,
+    order: Cell<Option<Order>>,
+    waker: RefCell<Option<Waker>>,
+}
+
+/// What the connection is waiting for.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub(crate) enum Phase {
+    /// The client.
+    Idle,
+    /// The rest of a head.
+    Head,
+    /// Us or the backend.
+    Busy,
+}
+
+/// How a connection is to end.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+enum Order {
+    /// At once.
+    Abort,
+    /// After what is open; an idle HTTP/1 connection at once.
+    Finish,
+}
+
+impl Connection {
+    fn new(worker: &Worker, peer: IpAddr, bind_port: u16) -> Option<Self> {
+        Some(Self {
+            bind_port,
+            client: HeaderValue::try_from(peer.to_canonical().to_string()).ok()?,
+            requests: Cell::new(0),
+            phase: Cell::new(Phase::Idle),
+            since: Cell::new(worker.now()),
+            http2: Cell::new(false),
+            leaves_at: Cell::new(worker.leaves_at()),
+            order: Cell::new(None),
+            waker: RefCell::default(),
+        })
+    }
+
+    /// Bytes have arrived.
+    pub(crate) fn note_read(&self, now: u32) {
+        if self.phase.get() == Phase::Idle {
+            self.phase.set(Phase::Head);
+            self.since.set(now);
+        }
+    }
+
+    /// Whether the client is asked to leave with its next response.
+    pub(crate) fn is_leaving(&self, now: u32) -> bool {
+        self.leaves_at.get().is_some_and(|at| at <= now)
+    }
+
+    /// Sets the moment from which the client is asked to leave.
+    pub(crate) fn leave_at(&self, moment: u32) {
+        self.leaves_at.set(Some(moment));
+    }
+
+    /// Ends the connection after the request that is open, or now.
+    pub(crate) fn close_when_idle(&self) {
+        self.leaves_at.set(Some(0));
+        if self.http2.get() || self.requests.get() == 0 {
+            self.give(Order::Finish);
+        }
+    }
+
+    /// Ends what has waited for its client too long, and tells HTTP/2 clients to leave when it is time.
+    pub(crate) fn sweep(&self, now: u32) {
+        let waited = now.saturating_sub(self.since.get());
+        if self.http2.get() {
+            let idle = self.requests.get() == 0 && waited >= IDLE_SECONDS_HTTP2;
+            if idle || self.is_leaving(now) {
+                self.give(Order::Finish);
+            }
+            return;
+        }
+        match self.phase.get() {
+            Phase::Head if waited >= HEAD_SECONDS => self.give(Order::Abort),
+            Phase::Idle if waited >= IDLE_SECONDS_HTTP1 => self.give(Order::Finish),
+            Phase::Busy | Phase::Head | Phase::Idle => {}
+        }
+    }
+
+    fn give(&self, order: Order) {
+        self.order.set(Some(order));
+        if let Some(waker) = &*self.waker.borrow() {
+            waker.wake_by_ref();
+        }
+    }
+}
+
+/// Tells the connection and the worker that a request is open, until it is dropped.
+#[derive(Debug)]
+pub(crate) struct Open {
+    pub(crate) worker: Rc<Worker>,
+    pub(crate) connection: Rc<Connection>,
+}
+
+impl Open {
+    pub(crate) fn new(worker: Rc<Worker>, connection: Rc<Connection>) -> Self {
+        connection.requests.set(connection.requests.get() + 1);
+        connection.phase.set(Phase::Busy);
+        worker.count_requests(1);
+        Self { worker, connection }
+    }
+}
+
+impl Drop for Open {
+    fn drop(&mut self) {
+        let connection = &self.connection;
+        connection.requests.set(connection.requests.get() - 1);
+        if connection.requests.get() == 0 {
+            connection.phase.set(Phase::Idle);
+            connection.since.set(self.worker.now());
+        }
+        self.worker.count_requests(-1);
+    }
+}
+
+/// Serves one connection to its end.
+pub(crate) async fn serve(worker: Rc<Worker>, stream: std::net::TcpStream, peer: IpAddr, port: u16) {
+    if let Some(connection) = Connection::new(&worker, peer, port).map(Rc::new) {
+        let place = worker.connections.borrow_mut().insert(Rc::clone(&connection));
+        if let Err(error) = serve_stream(&worker, stream, &connection).await {
+            tracing::debug!(%peer, %error, "A connection ended");
+        }
+        worker.connections.borrow_mut().remove(place);
+    }
+    worker.load.connections.fetch_sub(1, Relaxed);
+}
+
+type ServeError = Box<dyn std::error::Error + Send + Sync>;
+
+async fn serve_stream(
+    worker: &Rc<Worker>,
+    stream: std::net::TcpStream,
+    connection: &Rc<Connection>,
+) -> Result<(), ServeError> {
+    let mut stream = TcpStream::from_std(stream)?;
+    let sniffed = {
+        let mut sniffing = pin!(sniff(&mut stream, || connection.note_read(worker.now())));
+        // A client that has not said anything yet has nothing to lose.
+        until(connection, |context, order| match order {
+            Some(Order::Abort | Order::Finish) => Poll::Ready(Ok(None)),
+            None => sniffing.as_mut().poll(context).map_ok(Some),
+        })
+        .await?
+    };
+    let Some(sniffed) = sniffed else { return Ok(()) };
+    let wire = Wire::new(stream, sniffed.bytes, Rc::clone(connection), Rc::clone(worker));
+    if sniffed.http2 { serve_http2(worker, wire, connection).await? } else { serve_http1(worker, wire, connection).await? }
+    Ok(())
+}
+
+async fn serve_http1(worker: &Rc<Worker>, wire: Wire, connection: &Rc<Connection>) -> hyper::Result<()> {
+    let service = service_fn(|request| request::handle(Rc::clone(worker), Rc::clone(connection), request));
+    let mut serving = pin!(
+        http1::Builder::new()
+            .max_headers(framing::MAX_FIELDS)
+            .max_header_size(framing::MAX_HEAD_BYTES)
+            .serve_connection(wire, service)
+    );
+    until(connection, |context, order| {
+        match order {
+            Some(Order::Abort) => return Poll::Ready(Ok(())),
+            Some(Order::Finish) => serving.as_mut().graceful_shutdown(),
+            None => {}
+        }
+        serving.as_mut().poll(context)
+    })
+    .await
+}
+
+async fn serve_http2(worker: &Rc<Worker>, wire: Wire, connection: &Rc<Connection>) -> hyper::Result<()> {
+    connection.http2.set(true);
+    let service = service_fn(|request| request::handle(Rc::clone(worker), Rc::clone(connection), request));
+    let mut serving: Pin<_> = pin!(
+        http2::Builder::new(LocalExecutor)
+            .max_concurrent_streams(STREAMS)
+            .initial_stream_window_size(STREAM_WINDOW)
+            .initial_connection_window_size(CONNECTION_WINDOW)
+            .max_header_list_size(framing::MAX_HEAD_BYTES as u32)
+            .max_pending_accept_reset_streams(PENDING_RESETS)
+            .max_local_error_reset_streams(LOCAL_RESETS)
+            .max_send_buf_size(SEND_BUFFER)
+            .serve_connection(wire, service)
+    );
+    until(connection, |context, order| {
+        match order {
+            Some(Order::Abort) => return Poll::Ready(Ok(())),
+            Some(Order::Finish) => serving.as_mut().graceful_shutdown(),
+            None => {}
+        }
+        serving.as_mut().poll(context)
+    })
+    .await
+}
+
+/// Polls `step` with the order that the connection was given meanwhile, and lets an order wake it.
+async fn until<T>(
+    connection: &Connection,
+    mut step: impl FnMut(&mut std::task::Context<'_>, Option<Order>) -> Poll<T>,
+) -> T {
+    std::future::poll_fn(|context| {
+        let mut waker = connection.waker.borrow_mut();
+        if !waker.as_ref().is_some_and(|known| known.will_wake(context.waker())) {
+            *waker = Some(context.waker().clone());
+        }
+        drop(waker);
+        step(context, connection.order.take())
+    })
+    .await
+}

@@ -1,0 +1,90 @@
+//! Listening: one socket for each port, and each connection that it accepts to the less loaded of two workers.
+//!
+//! The kernel's own ways to spread connections are blind: by hash (one socket a worker) or last come first served (one
+//! socket for all). Both leave some workers with much more to do than others.
+
+use std::io;
+use std::net::{IpAddr, Ipv4Addr, Ipv6Addr, SocketAddr};
+use std::rc::Rc;
+use std::sync::atomic::Ordering::Relaxed;
+use std::time::Duration;
+
+use sluice_proxy_core::pick;
+use socket2::{Domain, Protocol, Socket, Type};
+use tokio::net::{TcpListener, TcpStream};
+use tokio::task::AbortHandle;
+
+use super::worker::{Message, WorkerHandle};
+
+/// Connections that the kernel holds until we accept them; it takes less where its own limit is lower.
+const BACKLOG: i32 = 4096;
+/// How long to wait when no connection can be accepted for want of file descriptors or memory.
+const PAUSE: Duration = Duration::from_millis(20);
+
+/// A port that accepts connections until this is dropped.
+#[derive(Debug)]
+pub(super) struct Accepting(AbortHandle);
+
+impl Drop for Accepting {
+    fn drop(&mut self) {
+        self.0.abort();
+    }
+}
+
+/// Binds a port on one address, or on all of both families.
+pub(super) fn bind(address: Option<IpAddr>, port: u16) -> io::Result<TcpListener> {
+    match address {
+        Some(address) => listen(SocketAddr::new(address, port)),
+        None => match listen(SocketAddr::new(Ipv6Addr::UNSPECIFIED.into(), port)) {
+            // Not every kernel has IPv6.
+            Err(error) if !matches!(error.kind(), io::ErrorKind::AddrInUse | io::ErrorKind::PermissionDenied) => {
+                listen(SocketAddr::new(Ipv4Addr::UNSPECIFIED.into(), port))
+            }
+            bound => bound,
+        },
+    }
+}
+
+fn listen(address: SocketAddr) -> io::Result<TcpListener> {
+    let socket = Socket::new(Domain::for_address(address), Type::STREAM, Some(Protocol::TCP))?;
+    if address.is_ipv6() {
+        socket.set_only_v6(false)?;
+    }
+    // A restarted process binds while connections of the last one are still in TIME_WAIT.
+    socket.set_reuse_address(true)?;
+    socket.set_nonblocking(true)?;
+    socket.bind(&address.into())?;
+    socket.listen(BACKLOG)?;
+    TcpListener::from_std(socket.into())
+}
+
+/// Accepts connections for the workers.
+pub(super) fn accept(listener: TcpListener, port: u16, workers: Rc<[WorkerHandle]>) -> Accepting {
+    let accepting = tokio::task::spawn_local(async move {
+        loop {
+            match listener.accept().await {
+                Ok((stream, peer)) => hand_out(stream, peer.ip(), port, &workers),
+                // The client went away before we came to it.
+                Err(error) if error.kind() == io::ErrorKind::ConnectionAborted => {}
+                Err(error) => {
+                    tracing::warn!(port, %error, "Cannot accept a connection");
+                    tokio::time::sleep(PAUSE).await;
+                }
+            }
+        }
+    });
+    Accepting(accepting.abort_handle())
+}
+
+fn hand_out(stream: TcpStream, peer: IpAddr, port: u16, workers: &[WorkerHandle]) {
+    // Only a hint: a connection without it still works.
+    let _ = stream.set_nodelay(true);
+    let Ok(stream) = stream.into_std() else { return };
+    let (one, other) = pick::two_of(workers.len(), fastrand::u64(..));
+    let load = |worker: usize| workers[worker].load.connections.load(Relaxed);
+    let worker = &workers[if load(other) < load(one) { other } else { one }];
+    worker.load.connections.fetch_add(1, Relaxed);
+    if worker.messages.send(Message::Accepted { stream, peer, port }).is_err() {
+        worker.load.connections.fetch_sub(1, Relaxed);
+    }
+}

@@ -1,0 +1,159 @@
+//! The data plane as its control thread sees it: workers, listeners, and what they serve.
+
+use std::cell::{Cell, RefCell};
+use std::collections::{BTreeMap, HashMap};
+use std::io;
+use std::net::IpAddr;
+use std::rc::Rc;
+use std::sync::Arc;
+use std::sync::atomic::Ordering::Relaxed;
+
+use sluice_proxy_core::cells::Cells;
+use sluice_proxy_core::model::Resource;
+use sluice_proxy_core::table::{BuildError, Snapshot};
+use tokio::net::TcpListener;
+use tokio::sync::{oneshot, watch};
+
+use super::accounts::Accounts;
+use super::listener::{self, Accepting};
+use super::worker::{Message, WorkerHandle};
+
+/// Resources by key.
+pub(crate) type Resources = BTreeMap<String, Resource>;
+
+/// What the data plane is doing, for those outside.
+#[derive(Clone, Copy, Debug, PartialEq, Eq, PartialOrd, Ord)]
+pub(crate) enum Stage {
+    /// It has not served a complete configuration yet.
+    Starting,
+    /// It serves.
+    Ready,
+    /// It was told to stop; it still serves.
+    Draining,
+}
+
+/// Why a configuration is not served. The one before goes on.
+#[derive(Debug, thiserror::Error)]
+pub(crate) enum ApplyError {
+    /// A port cannot be bound.
+    #[error("cannot listen on port {port}: {error}")]
+    Bind {
+        /// The port.
+        port: u16,
+        /// What the kernel says.
+        error: io::Error,
+    },
+    /// A resource is bad.
+    #[error(transparent)]
+    Build(#[from] BuildError),
+    /// A worker is gone, which nothing here can mend.
+    #[error("worker {0} has stopped")]
+    Worker(usize),
+}
+
+/// The data plane.
+#[derive(Debug)]
+pub(crate) struct Plane {
+    pub(super) workers: Rc<[WorkerHandle]>,
+    pub(super) cells: RefCell<Cells>,
+    pub(super) accounts: RefCell<Accounts>,
+    pub(super) snapshots: RefCell<Snapshots>,
+    /// Number of the update that is served.
+    pub(super) update: Cell<u64>,
+    pub(super) stage: watch::Sender<Stage>,
+    bind: Option<IpAddr>,
+    listeners: RefCell<HashMap<u16, Accepting>>,
+}
+
+/// The snapshot that is served, and earlier ones on which requests are still open.
+#[derive(Debug, Default)]
+pub(super) struct Snapshots {
+    pub(super) current: Arc<Snapshot>,
+    pub(super) earlier: Vec<Arc<Snapshot>>,
+}
+
+impl Plane {
+    /// Starts the workers. Needs a `LocalSet`.
+    pub(crate) fn start(workers: usize, bind: Option<IpAddr>) -> io::Result<Rc<Self>> {
+        let workers: Vec<_> = (0..workers).map(WorkerHandle::start).collect::<io::Result<_>>()?;
+        Ok(Rc::new(Self {
+            workers: workers.into(),
+            cells: RefCell::default(),
+            accounts: RefCell::default(),
+            snapshots: RefCell::default(),
+            update: Cell::new(0),
+            stage: watch::Sender::new(Stage::Starting),
+            bind,
+            listeners: RefCell::default(),
+        }))
+    }
+
+    /// Serves `resources`: when this returns well, every worker does and every port is bound. Not to be called again
+    /// before it has returned.
+    pub(crate) async fn apply(&self, update: u64, resources: &Resources) -> Result<(), ApplyError> {
+        let built = Snapshot::build(resources.values(), &mut self.cells.borrow_mut());
+        let snapshot = Arc::new(built?);
+        let bound = self.bind_new(&snapshot)?;
+        self.swap(&snapshot).await?;
+        let mut listeners = self.listeners.borrow_mut();
+        // Connections on a port that is gone live on; only new ones are not taken.
+        listeners.retain(|port, _| snapshot.ports().any(|wanted| wanted == *port));
+        for (port, listener) in bound {
+            listeners.insert(port, listener::accept(listener, port, Rc::clone(&self.workers)));
+        }
+        let mut snapshots = self.snapshots.borrow_mut();
+        let earlier = std::mem::replace(&mut snapshots.current, snapshot);
+        snapshots.earlier.push(earlier);
+        self.update.set(update);
+        self.stage.send_if_modified(|stage| std::mem::replace(stage, (*stage).max(Stage::Ready)) == Stage::Starting);
+        tracing::info!(update, "Serving a new configuration");
+        Ok(())
+    }
+
+    fn bind_new(&self, snapshot: &Snapshot) -> Result<Vec<(u16, TcpListener)>, ApplyError> {
+        let listeners = self.listeners.borrow();
+        let new = snapshot.ports().filter(|port| !listeners.contains_key(port));
+        new.map(|port| match listener::bind(self.bind, port) {
+            Ok(listener) => Ok((port, listener)),
+            Err(error) => Err(ApplyError::Bind { port, error }),
+        })
+        .collect()
+    }
+
+    async fn swap(&self, snapshot: &Arc<Snapshot>) -> Result<(), ApplyError> {
+        let mut served = Vec::with_capacity(self.workers.len());
+        for worker in &*self.workers {
+            let (sender, receiver) = oneshot::channel();
+            // A worker that is gone has dropped its inbox, which the receiver reports.
+            let _ = worker.messages.send(Message::Swap(Arc::clone(snapshot), sender));
+            served.push(receiver);
+        }
+        for (number, served) in served.into_iter().enumerate() {
+            served.await.map_err(|_| ApplyError::Worker(number))?;
+        }
+        Ok(())
+    }
+
+    /// Stops taking new connections.
+    pub(super) fn stop_accepting(&self) {
+        self.listeners.borrow_mut().clear();
+    }
+
+    /// Connections that are open.
+    pub(super) fn connections(&self) -> usize {
+        self.workers.iter().map(|worker| worker.load.connections.load(Relaxed)).sum()
+    }
+
+    /// Requests that are being answered.
+    pub(super) fn requests(&self) -> usize {
+        self.workers.iter().map(|worker| worker.load.requests.load(Relaxed)).sum()
+    }
+
+    /// Tells every worker.
+    pub(super) fn tell(&self, message: impl Fn() -> Message) {
+        for worker in &*self.workers {
+            // A worker that is gone has nothing left to do.
+            let _ = worker.messages.send(message());
+        }
+    }
+}

@@ -1,0 +1,240 @@
+//! A worker: one thread with its own runtime, connections, pools, counters and random numbers. A connection that it was
+//! given stays with it, and a request never leaves it.
+
+use std::cell::{Cell, RefCell};
+use std::net::{IpAddr, SocketAddr};
+use std::rc::Rc;
+use std::sync::Arc;
+use std::sync::atomic::{AtomicUsize, Ordering::Relaxed};
+use std::time::{Duration, Instant};
+
+use slab::Slab;
+use sluice_proxy_core::cells::CellId;
+use sluice_proxy_core::model::Protocol;
+use sluice_proxy_core::table::{Readiness, Snapshot};
+use sluice_signals::duration_bucket;
+use tokio::sync::{mpsc, oneshot};
+use tokio::time::MissedTickBehavior;
+
+use super::connection::{self, Connection};
+use super::counters::{BUCKETS, WorkerCells};
+use crate::upstream::{Lease, Pools};
+
+/// Requests in flight of one cell, by age.
+pub(crate) type Ages = Vec<(CellId, [u64; BUCKETS])>;
+
+/// What the control thread tells a worker.
+#[derive(Debug)]
+pub(crate) enum Message {
+    /// Report the ages of requests in flight.
+    Ages(oneshot::Sender<Ages>),
+    /// Serve this connection.
+    Accepted {
+        /// The connection.
+        stream: std::net::TcpStream,
+        /// Its other end.
+        peer: IpAddr,
+        /// The port that it was made to.
+        port: u16,
+    },
+    /// Close every connection as soon as it is idle.
+    CloseIdle,
+    /// Ask clients to leave, each connection at a moment of its own within `spread`.
+    Drain {
+        /// How long it may take until the last one is asked.
+        spread: Duration,
+    },
+    /// Serve this snapshot from now on, and say so.
+    Swap(Arc<Snapshot>, oneshot::Sender<()>),
+}
+
+/// How busy a worker is, for whoever hands out connections and waits for the end.
+#[derive(Debug, Default)]
+pub(crate) struct Load {
+    /// Connections that it was given and that are open.
+    pub(crate) connections: AtomicUsize,
+    /// Requests that it is answering. Only the worker writes it.
+    pub(crate) requests: AtomicUsize,
+}
+
+/// The control thread's end of a worker. Dropping it stops the worker.
+#[derive(Debug)]
+pub(crate) struct WorkerHandle {
+    pub(crate) messages: mpsc::UnboundedSender<Message>,
+    pub(crate) cells: Arc<WorkerCells>,
+    pub(crate) load: Arc<Load>,
+}
+
+impl WorkerHandle {
+    /// Starts a worker.
+    pub(crate) fn start(number: usize) -> std::io::Result<Self> {
+        let (messages, inbox) = mpsc::unbounded_channel();
+        let (cells, load) = (Arc::<WorkerCells>::default(), Arc::<Load>::default());
+        let (worker_cells, worker_load) = (Arc::clone(&cells), Arc::clone(&load));
+        let runtime = move || tokio::runtime::Builder::new_current_thread().enable_all().build_local(Default::default());
+        std::thread::Builder::new().name(format!("worker-{number}")).spawn(move || match runtime() {
+            Ok(runtime) => runtime.block_on(Worker::run(inbox, worker_cells, worker_load)),
+            // Its inbox is gone with it, which the control thread sees at the first swap.
+            Err(error) => tracing::error!(%error, "Cannot start a worker"),
+        })?;
+        Ok(Self { messages, cells, load })
+    }
+}
+
+/// What all connections of one worker share. It never leaves its thread.
+#[derive(Debug)]
+pub(crate) struct Worker {
+    pub(crate) cells: Arc<WorkerCells>,
+    pub(crate) connections: RefCell<Slab<Rc<Connection>>>,
+    pub(crate) in_flight: RefCell<Slab<(CellId, Instant)>>,
+    pub(crate) load: Arc<Load>,
+    pub(crate) pools: Pools,
+    /// Seconds since the start, to which the clock is read once a second instead of at every request.
+    now: Cell<u32>,
+    draining: Cell<Option<Drain>>,
+    random: RefCell<fastrand::Rng>,
+    snapshot: RefCell<Rc<Arc<Snapshot>>>,
+}
+
+/// Since when and over how many seconds clients are asked to leave.
+#[derive(Clone, Copy, Debug)]
+struct Drain {
+    since: u32,
+    spread: u32,
+}
+
+impl Worker {
+    fn new(cells: Arc<WorkerCells>, load: Arc<Load>) -> Self {
+        Self {
+            cells,
+            connections: RefCell::default(),
+            in_flight: RefCell::default(),
+            load,
+            pools: Pools::default(),
+            now: Cell::new(0),
+            draining: Cell::new(None),
+            random: RefCell::new(fastrand::Rng::new()),
+            snapshot: RefCell::default(),
+        }
+    }
+
+    async fn run(mut inbox: mpsc::UnboundedReceiver<Message>, cells: Arc<WorkerCells>, load: Arc<Load>) {
+        let worker = Rc::new(Self::new(cells, load));
+        let mut seconds = tokio::time::interval(Duration::from_secs(1));
+        seconds.set_missed_tick_behavior(MissedTickBehavior::Delay);
+        let started = Instant::now();
+        loop {
+            tokio::select! {
+                message = inbox.recv() => match message {
+                    Some(message) => worker.receive(message),
+                    None => return,
+                },
+                _ = seconds.tick() => worker.tick(started.elapsed().as_secs() as u32),
+            }
+        }
+    }
+
+    fn receive(self: &Rc<Self>, message: Message) {
+        match message {
+            Message::Accepted { stream, peer, port } => {
+                tokio::task::spawn_local(connection::serve(Rc::clone(self), stream, peer, port));
+            }
+            Message::Ages(reply) => {
+                // Nobody asks any more when the control thread is stopping.
+                let _ = reply.send(self.ages(Instant::now()));
+            }
+            Message::CloseIdle => {
+                for (_, connection) in &*self.connections.borrow() {
+                    connection.close_when_idle();
+                }
+            }
+            Message::Drain { spread } => self.drain(spread.as_secs() as u32),
+            Message::Swap(snapshot, served) => {
+                self.pools.follow(&snapshot);
+                *self.snapshot.borrow_mut() = Rc::new(snapshot);
+                let _ = served.send(());
+            }
+        }
+    }
+
+    fn tick(&self, now: u32) {
+        self.now.set(now);
+        self.pools.sweep(now);
+        for (_, connection) in &*self.connections.borrow() {
+            connection.sweep(now);
+        }
+    }
+
+    fn drain(&self, spread: u32) {
+        let drain = Drain { since: self.now(), spread };
+        self.draining.set(Some(drain));
+        for (_, connection) in &*self.connections.borrow() {
+            connection.leave_at(self.moment(drain));
+        }
+        self.tick(self.now());
+    }
+
+    /// A random second of the drain, so that clients do not all connect elsewhere at once.
+    fn moment(&self, drain: Drain) -> u32 {
+        drain.since + self.random.borrow_mut().u32(0..=drain.spread)
+    }
+
+    /// When a connection that is made now is asked to leave, if the worker is draining.
+    pub(crate) fn leaves_at(&self) -> Option<u32> {
+        self.draining.get().map(|_| self.now())
+    }
+
+    /// What is served now. A request asks once and keeps what it got.
+    pub(crate) fn snapshot(&self) -> Rc<Arc<Snapshot>> {
+        Rc::clone(&self.snapshot.borrow())
+    }
+
+    /// Seconds since the worker's start.
+    pub(crate) fn now(&self) -> u32 {
+        self.now.get()
+    }
+
+    /// A uniform random number.
+    pub(crate) fn random(&self) -> u64 {
+        self.random.borrow_mut().u64(..)
+    }
+
+    /// Whether an endpoint is ready in the snapshot that is served now.
+    pub(crate) fn is_ready(&self, address: SocketAddr, protocol: Protocol) -> bool {
+        self.snapshot.borrow().readiness(address, protocol) == Some(Readiness::Ready)
+    }
+
+    /// Whether the endpoint of a connection is on its way out.
+    pub(crate) fn is_leaving(&self, lease: &Lease) -> bool {
+        !self.is_ready(lease.address(), lease.protocol())
+    }
+
+    fn ages(&self, now: Instant) -> Ages {
+        let mut ages = std::collections::HashMap::new();
+        for (_, (cell, started)) in &*self.in_flight.borrow() {
+            let micros = now.saturating_duration_since(*started).as_micros() as u64;
+            ages.entry(*cell).or_insert([0; BUCKETS])[duration_bucket(micros)] += 1;
+        }
+        ages.into_iter().collect()
+    }
+
+    /// Notes that a request begins or ends; only this thread writes, so nothing needs to be locked.
+    pub(crate) fn count_requests(&self, change: isize) {
+        let requests = self.load.requests.load(Relaxed);
+        self.load.requests.store(requests.saturating_add_signed(change), Relaxed);
+    }
+}
+
+/// Runs hyper's tasks on the worker's own thread.
+#[derive(Clone, Copy, Debug)]
+pub(crate) struct LocalExecutor;
+
+impl<F> hyper::rt::Executor<F> for LocalExecutor
+where
+    F: Future + 'static,
+    F::Output: 'static,
+{
+    fn execute(&self, task: F) {
+        tokio::task::spawn_local(task);
+    }
+}

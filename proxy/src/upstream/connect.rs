@@ -1,0 +1,80 @@
+//! Opening connections to endpoints.
+
+use std::io;
+use std::net::SocketAddr;
+use std::time::Duration;
+
+use hyper::client::conn::{http1, http2};
+use hyper_util::rt::{TokioIo, TokioTimer};
+use tokio::net::TcpStream;
+
+use crate::request::body::RequestBody;
+use crate::serve::worker::LocalExecutor;
+
+/// Long enough for the first SYN to be lost once: the kernel sends the second after one second.
+const CONNECT_TIMEOUT: Duration = Duration::from_secs(2);
+/// Largest head of a response.
+const MAX_HEAD_BYTES: usize = 64 * 1024;
+/// Bytes that a stream and a connection may have in flight towards us before we have passed them on.
+const STREAM_WINDOW: u32 = 64 * 1024;
+const CONNECTION_WINDOW: u32 = 1024 * 1024;
+/// How often an HTTP/2 connection with open streams is asked whether it is alive, and how long it may take to answer.
+const PING_INTERVAL: Duration = Duration::from_secs(20);
+const PING_TIMEOUT: Duration = Duration::from_secs(10);
+
+/// Why there is no connection.
+#[derive(Debug, thiserror::Error)]
+pub(crate) enum ConnectError {
+    /// The endpoint or the network said no.
+    #[error("connection refused: {0}")]
+    Refused(#[source] io::Error),
+    /// It was open and ended before it could be used.
+    #[error("handshake failed: {0}")]
+    Handshake(#[source] hyper::Error),
+    /// Nobody answered.
+    #[error("connection timed out")]
+    TimedOut,
+}
+
+async fn open(address: SocketAddr) -> Result<TokioIo<TcpStream>, ConnectError> {
+    let stream = tokio::time::timeout(CONNECT_TIMEOUT, TcpStream::connect(address))
+        .await
+        .map_err(|_| ConnectError::TimedOut)?
+        .map_err(|error| match error.kind() {
+            io::ErrorKind::TimedOut => ConnectError::TimedOut,
+            _ => ConnectError::Refused(error),
+        })?;
+    // Only a hint: a connection without it still works.
+    let _ = stream.set_nodelay(true);
+    Ok(TokioIo::new(stream))
+}
+
+/// Opens an HTTP/1.1 connection. A task of the worker drives it until its sender is dropped.
+pub(crate) async fn http1(address: SocketAddr) -> Result<http1::SendRequest<RequestBody>, ConnectError> {
+    let io = open(address).await?;
+    let (sender, connection) = http1::Builder::new()
+        .max_header_size(MAX_HEAD_BYTES)
+        .handshake(io)
+        .await
+        .map_err(ConnectError::Handshake)?;
+    // Its errors reach the request through the sender.
+    tokio::task::spawn_local(connection);
+    Ok(sender)
+}
+
+/// Opens an HTTP/2 connection with prior knowledge. A task of the worker drives it until its senders are dropped.
+pub(crate) async fn http2(address: SocketAddr) -> Result<http2::SendRequest<RequestBody>, ConnectError> {
+    let io = open(address).await?;
+    let (sender, connection) = http2::Builder::new(LocalExecutor)
+        .timer(TokioTimer::new())
+        .initial_stream_window_size(STREAM_WINDOW)
+        .initial_connection_window_size(CONNECTION_WINDOW)
+        .max_header_list_size(MAX_HEAD_BYTES as u32)
+        .keep_alive_interval(PING_INTERVAL)
+        .keep_alive_timeout(PING_TIMEOUT)
+        .handshake(io)
+        .await
+        .map_err(ConnectError::Handshake)?;
+    tokio::task::spawn_local(connection);
+    Ok(sender)
+}

@@ -1,0 +1,8 @@
+//! The way to backends: each worker has its own connections, so that a request never leaves its thread.
+
+pub(crate) mod connect;
+mod lease;
+mod pool;
+
+pub(crate) use lease::{Lease, SendError};
+pub(crate) use pool::Pools;

@@ -1,0 +1,236 @@
+//! Idle connections by endpoint, and the choice among endpoints.
+//!
+//! HTTP/1.1 connections are taken last in, first out, so that those that are not needed grow old and are closed. HTTP/2
+//! connections are shared. Connections of an endpoint that gets no new requests any more are closed once they are idle.
+
+use std::cell::{Cell, RefCell};
+use std::collections::HashMap;
+use std::net::SocketAddr;
+use std::rc::Rc;
+
+use hyper::client::conn::{http1, http2};
+use sluice_proxy_core::model::Protocol;
+use sluice_proxy_core::pick;
+use sluice_proxy_core::table::{Backend, Snapshot};
+use tokio::sync::Mutex;
+
+use super::connect::{self, ConnectError};
+use super::lease::{Lease, Sender, Stream};
+use crate::request::body::RequestBody;
+
+/// Seconds after which an idle connection is not used any more: servers commonly close theirs after five or more, and a
+/// request that crosses with that is lost when it may not be repeated.
+const IDLE_SECONDS: u32 = 3;
+/// Seconds during which other endpoints are preferred to one that refused a connection.
+const REFUSED_SECONDS: u32 = 2;
+/// Streams on one HTTP/2 connection before another is opened.
+const STREAMS: u32 = 100;
+
+/// The endpoints that a worker has talked to.
+#[derive(Debug, Default)]
+pub(crate) struct Pools {
+    endpoints: RefCell<HashMap<(SocketAddr, Protocol), Rc<Endpoint>>>,
+}
+
+/// One address, and this worker's connections to it.
+#[derive(Debug)]
+pub(crate) struct Endpoint {
+    pub(crate) address: SocketAddr,
+    protocol: Protocol,
+    idle: RefCell<Vec<Idle>>,
+    shared: RefCell<Vec<Rc<Shared>>>,
+    /// Held while an HTTP/2 connection is opened, so that many requests at once open one.
+    opening: Mutex<()>,
+    in_flight: Cell<u32>,
+    refused_at: Cell<Option<u32>>,
+    /// Whether it gets new requests in the snapshot that is served.
+    wanted: Cell<bool>,
+}
+
+#[derive(Debug)]
+struct Idle {
+    sender: http1::SendRequest<RequestBody>,
+    since: u32,
+}
+
+/// An HTTP/2 connection and the streams that this worker has open on it.
+#[derive(Debug)]
+pub(super) struct Shared {
+    pub(super) sender: http2::SendRequest<RequestBody>,
+    pub(super) streams: Cell<u32>,
+}
+
+impl Pools {
+    /// Picks the endpoint for a request: the less loaded of two drawn at random, leaving out `excluded` and, where
+    /// there are others, those that have just refused a connection. None when there is no (other) endpoint.
+    pub(crate) fn choose(
+        &self,
+        backend: &Backend,
+        excluded: Option<SocketAddr>,
+        random: u64,
+        now: u32,
+    ) -> Option<Rc<Endpoint>> {
+        let addresses = &*backend.endpoints;
+        if addresses.is_empty() {
+            return None;
+        }
+        let (one, other) = pick::two_of(addresses.len(), random);
+        let get = |position: usize| {
+            let address = addresses[position % addresses.len()];
+            (Some(address) != excluded).then(|| self.endpoint(address, backend.protocol))
+        };
+        let usable = |position: usize| get(position).filter(|endpoint| !endpoint.has_just_refused(now));
+        match (usable(one), usable(other)) {
+            (Some(one), Some(other)) if other.in_flight.get() < one.in_flight.get() => Some(other),
+            (Some(one), _) => Some(one),
+            (None, Some(other)) => Some(other),
+            (None, None) => {
+                let others = one..one + addresses.len();
+                others.clone().find_map(usable).or_else(|| others.clone().find_map(get))
+            }
+        }
+    }
+
+    fn endpoint(&self, address: SocketAddr, protocol: Protocol) -> Rc<Endpoint> {
+        let mut endpoints = self.endpoints.borrow_mut();
+        let endpoint = endpoints.entry((address, protocol)).or_insert_with(|| {
+            Rc::new(Endpoint {
+                address,
+                protocol,
+                idle: RefCell::default(),
+                shared: RefCell::default(),
+                opening: Mutex::new(()),
+                in_flight: Cell::new(0),
+                refused_at: Cell::new(None),
+                wanted: Cell::new(true),
+            })
+        });
+        Rc::clone(endpoint)
+    }
+
+    /// A new snapshot is served: idle connections of endpoints that get no new requests are closed.
+    pub(crate) fn follow(&self, snapshot: &Snapshot) {
+        self.endpoints.borrow_mut().retain(|(address, protocol), endpoint| {
+            let wanted = snapshot.readiness(*address, *protocol).is_some();
+            endpoint.wanted.set(wanted);
+            if !wanted {
+                endpoint.idle.borrow_mut().clear();
+                endpoint.shared.borrow_mut().clear();
+            }
+            wanted || endpoint.in_flight.get() > 0
+        });
+    }
+
+    /// Closes what has been idle for long. Called every second.
+    pub(crate) fn sweep(&self, now: u32) {
+        for endpoint in self.endpoints.borrow().values() {
+            endpoint.idle.borrow_mut().retain(|idle| !idle.sender.is_closed() && !is_old(idle, now));
+            endpoint.shared.borrow_mut().retain(|shared| !shared.sender.is_closed());
+        }
+    }
+}
+
+fn is_old(idle: &Idle, now: u32) -> bool {
+    now.wrapping_sub(idle.since) >= IDLE_SECONDS
+}
+
+impl Endpoint {
+    fn has_just_refused(&self, now: u32) -> bool {
+        self.refused_at.get().is_some_and(|at| now.wrapping_sub(at) < REFUSED_SECONDS)
+    }
+
+    /// A connection for one request: an idle one unless it must be fresh.
+    pub(crate) async fn lease(self: &Rc<Self>, fresh: bool, now: u32) -> Result<Lease, ConnectError> {
+        let leased = match self.protocol {
+            Protocol::Http1 => self.lease_http1(fresh, now).await,
+            Protocol::H2c => self.lease_http2(fresh).await,
+        };
+        self.refused_at.set(leased.is_err().then_some(now));
+        leased
+    }
+
+    async fn lease_http1(self: &Rc<Self>, fresh: bool, now: u32) -> Result<Lease, ConnectError> {
+        if !fresh && let Some(sender) = self.take_idle(now).await {
+            return Ok(Lease::new(Rc::clone(self), Sender::Http1(sender), true));
+        }
+        // Counted before it is open, so that an endpoint that is slow to accept does not look idle.
+        let opening = InFlight::new(Rc::clone(self));
+        let sender = connect::http1(self.address).await?;
+        drop(opening);
+        Ok(Lease::new(Rc::clone(self), Sender::Http1(sender), false))
+    }
+
+    async fn take_idle(&self, now: u32) -> Option<http1::SendRequest<RequestBody>> {
+        let mut finishing = None;
+        loop {
+            let idle = self.idle.borrow_mut().pop();
+            match idle {
+                Some(idle) if idle.sender.is_closed() || is_old(&idle, now) => {}
+                Some(idle) if idle.sender.is_ready() => {
+                    self.idle.borrow_mut().extend(finishing);
+                    return Some(idle.sender);
+                }
+                // Its last response has ended, but its task has not run since.
+                Some(idle) if finishing.is_none() => finishing = Some(idle),
+                Some(_) => {}
+                None => break,
+            }
+        }
+        let mut idle = finishing?;
+        idle.sender.ready().await.ok()?;
+        Some(idle.sender)
+    }
+
+    async fn lease_http2(self: &Rc<Self>, fresh: bool) -> Result<Lease, ConnectError> {
+        let shared = match self.open_shared().filter(|_| !fresh) {
+            Some(shared) => return Ok(Lease::new(Rc::clone(self), Sender::Http2(Stream::new(shared)), true)),
+            None => {
+                let _opening = self.opening.lock().await;
+                match self.open_shared().filter(|_| !fresh) {
+                    Some(shared) => shared,
+                    None => {
+                        let sender = connect::http2(self.address).await?;
+                        let shared = Rc::new(Shared { sender, streams: Cell::new(0) });
+                        if self.wanted.get() {
+                            self.shared.borrow_mut().push(Rc::clone(&shared));
+                        }
+                        shared
+                    }
+                }
+            }
+        };
+        Ok(Lease::new(Rc::clone(self), Sender::Http2(Stream::new(shared)), false))
+    }
+
+    fn open_shared(&self) -> Option<Rc<Shared>> {
+        let mut all = self.shared.borrow_mut();
+        all.retain(|shared| !shared.sender.is_closed());
+        all.iter().find(|shared| shared.streams.get() < STREAMS).cloned()
+    }
+
+    /// Takes back a connection on which a response has ended.
+    pub(super) fn put_back(&self, sender: http1::SendRequest<RequestBody>, now: u32) {
+        if self.wanted.get() && !sender.is_closed() {
+            self.idle.borrow_mut().push(Idle { sender, since: now });
+        }
+    }
+}
+
+/// Counts one request as in flight at its endpoint.
+#[derive(Debug)]
+pub(super) struct InFlight {
+    pub(super) endpoint: Rc<Endpoint>,
+}
+
+impl InFlight {
+    pub(super) fn new(endpoint: Rc<Endpoint>) -> Self {
+        endpoint.in_flight.set(endpoint.in_flight.get() + 1);
+        Self { endpoint }
+    }
+}
+
+impl Drop for InFlight {
+    fn drop(&mut self) {
+        self.endpoint.in_flight.set(self.endpoint.in_flight.get() - 1);
+    }
+}

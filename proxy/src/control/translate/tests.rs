@@ -1,0 +1,69 @@
+//! Manifests in, resources and status out: each `tests/<case>.yaml` beside a `tests/<case>.out` that says what it comes to.
+//! With `SLUICE_REGENERATE=1` the outputs are written anew, to be read as a diff.
+
+use std::{env, fmt::Write as _, fs, path::Path};
+
+use super::{Translation, conditions::Condition, translate};
+use crate::control::{files, ports::PortAllocations};
+
+fn run(case: &str) {
+    let folder = Path::new(env!("CARGO_MANIFEST_DIR")).join("src/control/translate/tests");
+    let manifests = fs::read_to_string(folder.join(format!("{case}.yaml"))).unwrap();
+    let mut objects = files::parse(&manifests).unwrap();
+    objects.own_addresses.insert([10, 0, 0, 99].into());
+    let controller = "sluice.dev/gateway-controller";
+    let mut ports = PortAllocations::from_range(20_000..=20_099);
+    let classes = super::class::plans(&objects, controller);
+    ports.reconcile(&super::gateway::wanted_ports(&objects, &classes), &[].into());
+    let actual = render(&translate(&objects, &ports, controller));
+    let expected = folder.join(format!("{case}.out"));
+    if env::var_os("SLUICE_REGENERATE").is_some() {
+        fs::write(&expected, &actual).unwrap();
+    }
+    assert_eq!(actual, fs::read_to_string(expected).unwrap_or_default(), "{case}");
+}
+
+fn render(translation: &Translation) -> String {
+    let mut out = String::new();
+    for class in &translation.classes {
+        writeln!(out, "class {}\n{}", class.name, condition(&class.accepted)).unwrap();
+    }
+    for (name, gateway) in &translation.gateways {
+        writeln!(out, "gateway {name}\n{}", condition(&gateway.accepted)).unwrap();
+        out.extend(gateway.resolved.iter().map(|c| condition(c) + "\n"));
+        out.extend(gateway.unusable_address.iter().map(|problem| format!("  unusable: {problem}\n")));
+        for listener in &gateway.listeners {
+            writeln!(out, "  listener {}: {} routes, kinds {:?}", listener.name, listener.attached, listener.kinds).unwrap();
+            let bad_or_good = [(&listener.accepted, true), (&listener.resolved, true), (&listener.conflicted, false)];
+            for (found, _) in bad_or_good.iter().filter(|(found, good)| found.holds != *good) {
+                writeln!(out, "  {}", condition(found)).unwrap();
+            }
+        }
+    }
+    for (name, route) in &translation.routes {
+        writeln!(out, "route {name}").unwrap();
+        for parent in &route.parents {
+            writeln!(out, "  parent {}", serde_json::to_string(&parent.parent).unwrap()).unwrap();
+            writeln!(out, "  {}\n  {}", condition(&parent.accepted), condition(&parent.resolved)).unwrap();
+        }
+    }
+    for (key, resource) in &translation.resources {
+        writeln!(out, "{key}\n  {}", serde_json::to_string(resource).unwrap()).unwrap();
+    }
+    out
+}
+
+fn condition(condition: &Condition) -> String {
+    let Condition { kind, holds, reason, message } = condition;
+    format!("  {kind}={holds} {reason}: {message}")
+}
+
+macro_rules! cases {
+    ($($case:ident),* $(,)?) => {$(
+        #[test]
+        fn $case() {
+            run(stringify!($case));
+        }
+    )*};
+}
+cases!(attachment, backends, foreign, grants, listeners, rules, unsupported);

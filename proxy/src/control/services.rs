@@ -4,6 +4,9 @@
 //! finds somebody. Nothing is deleted on the word of a cache: the Gateway is looked up first, and the Service is deleted
 //! only if it still is the one that was looked at.
 
+#[cfg(test)]
+mod tests;
+
 use std::{collections::BTreeMap, sync::Arc};
 
 use anyhow::Context as _;

@@ -3,6 +3,9 @@
 //! Pure: from the live status (as JSON, so that what others wrote stays as they wrote it) to the status to write, or
 //! nothing when they are equal. [`crate::control::writer`] writes it.
 
+#[cfg(test)]
+mod tests;
+
 use serde_json::{Map, Value, json};
 
 use crate::control::{

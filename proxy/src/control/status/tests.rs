@@ -1,0 +1,118 @@
+//! From a live status and a plan to the status to write.
+
+use super::*;
+use crate::control::{
+    files,
+    objects::Name,
+    ports::PortAllocations,
+    publish::Publisher,
+    translate::{Translation, translate},
+};
+
+const CONTROLLER: &str = "sluice.dev/gateway-controller";
+const MANIFESTS: &str = "
+apiVersion: gateway.networking.k8s.io/v1
+kind: Gateway
+metadata: {name: web, namespace: shop, generation: 2}
+spec: {gatewayClassName: sluice, listeners: [{name: http, port: 80, protocol: HTTP}]}
+---
+apiVersion: gateway.networking.k8s.io/v1
+kind: HTTPRoute
+metadata: {name: web, namespace: shop, generation: 5}
+spec: {parentRefs: [{name: web}, {name: web, sectionName: http}]}
+";
+
+fn translation() -> Translation {
+    translate(&files::parse(MANIFESTS).unwrap(), &PortAllocations::identity(), CONTROLLER)
+}
+
+fn route_plan() -> RoutePlan {
+    translation().routes[&Name::new("shop", "web")].clone()
+}
+
+/// The Gateway's status after data planes served `served`, with or without its Service.
+fn gateway_status(live: &Value, connected: usize, served: u64, service: bool) -> Value {
+    let translation = translation();
+    let publisher = Publisher::default();
+    publisher.publish(translation.resources.clone()).unwrap();
+    let reach = Reach {
+        progress: Progress { connected, served, refused: None },
+        addresses: if service { vec![("IPAddress", "10.96.0.7".to_owned())] } else { vec![] },
+        ports: if service { vec![80] } else { vec![] },
+    };
+    gateway(live, &translation.gateways[&Name::new("shop", "web")], &reach, &publisher.newest(), "now")
+}
+
+fn condition<'a>(status: &'a Value, kind: &str) -> &'a Value {
+    status["conditions"].as_array().unwrap().iter().find(|condition| condition["type"] == kind).unwrap()
+}
+
+#[test]
+fn entries_of_other_controllers_stay_byte_for_byte_and_in_place() {
+    let before = json!({"controllerName": "example.com/a", "parentRef": {"name": "x", "odd": null}, "conditions": [], "z": 1.50});
+    let after = json!({"parentRef": {"name": "web"}, "controllerName": "example.com/b", "extra": ["b", "a"]});
+    let ours = json!({"parentRef": {"name": "gone"}, "controllerName": CONTROLLER, "conditions": []});
+    let live = json!({"parents": [before, ours, after]});
+    let status = route(&live, &route_plan(), CONTROLLER, "now").unwrap();
+    let parents = status["parents"].as_array().unwrap();
+    assert_eq!(parents.len(), 4);
+    assert_eq!(parents[0].to_string(), before.to_string());
+    assert_eq!(parents[1].to_string(), after.to_string());
+    assert_eq!(parents[2]["parentRef"], json!({"name": "web"}));
+    assert_eq!(parents[3]["parentRef"], json!({"name": "web", "sectionName": "http"}));
+}
+
+#[test]
+fn writing_twice_changes_nothing() {
+    let first = route(&Value::Null, &route_plan(), CONTROLLER, "2026-01-01T00:00:00Z").unwrap();
+    assert_eq!(route(&first, &route_plan(), CONTROLLER, "2026-02-02T00:00:00Z").unwrap(), first);
+    let first = gateway_status(&Value::Null, 1, 1, true);
+    assert_eq!(gateway_status(&first, 1, 1, true), first);
+}
+
+#[test]
+fn a_route_that_left_us_loses_our_entries_and_a_foreign_one_is_not_touched() {
+    let left = RoutePlan { generation: 6, parents: vec![] };
+    let ours = json!({"parents": [{"parentRef": {"name": "web"}, "controllerName": CONTROLLER}]});
+    assert_eq!(route(&ours, &left, CONTROLLER, "now"), Some(json!({"parents": []})));
+    let foreign = json!({"parents": [{"parentRef": {"name": "web"}, "controllerName": "example.com/a"}]});
+    assert_eq!(route(&foreign, &left, CONTROLLER, "now"), None);
+}
+
+#[test]
+fn a_gateway_is_programmed_once_it_is_acknowledged_and_has_an_address() {
+    let cases = [
+        (0, 0, false, "no data plane is connected"),
+        (1, 0, true, "not every data plane serves it yet"),
+        (1, 1, false, "the Service does not have its port yet"),
+    ];
+    for (connected, served, service, message) in cases {
+        let status = gateway_status(&Value::Null, connected, served, service);
+        let programmed = condition(&status, "Programmed");
+        assert_eq!((&programmed["status"], &programmed["message"]), (&json!("False"), &json!(message)));
+        assert_eq!(condition(&status["listeners"][0], "Programmed")["status"], "False");
+    }
+    let status = gateway_status(&Value::Null, 1, 1, true);
+    assert_eq!(condition(&status, "Programmed")["status"], "True");
+    assert_eq!(status["addresses"], json!([{"type": "IPAddress", "value": "10.96.0.7"}]));
+    assert_eq!(status["listeners"][0]["attachedRoutes"], 1);
+}
+
+#[test]
+fn what_is_served_stays_programmed_when_the_controller_knows_less() {
+    let served = gateway_status(&Value::Null, 1, 1, true);
+    let restarted = gateway_status(&served, 0, 0, false);
+    assert_eq!(restarted, served);
+}
+
+#[test]
+fn every_condition_carries_the_generation_and_foreign_ones_stay() {
+    let foreign = json!({"type": "example.com/Seen", "status": "True", "observedGeneration": 1});
+    let live = json!({"conditions": [foreign], "listeners": [{"name": "http", "conditions": [foreign]}]});
+    let status = gateway_status(&live, 1, 1, true);
+    for conditions in [&status["conditions"], &status["listeners"][0]["conditions"]] {
+        let conditions = conditions.as_array().unwrap();
+        assert_eq!(conditions[0], foreign);
+        assert!(conditions[1..].len() >= 2 && conditions[1..].iter().all(|c| c["observedGeneration"] == 2));
+    }
+}

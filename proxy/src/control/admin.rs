@@ -21,19 +21,19 @@ pub async fn serve(address: SocketAddr, metrics: Metrics, ready: watch::Receiver
     let listener = TcpListener::bind(address).await.with_context(|| format!("cannot listen on {address}"))?;
     let app = Router::new()
         .route("/livez", get(|| async { "ok\n" }))
-        .route("/readyz", get(move || readiness(ready.clone())))
-        .route("/metrics", get(move || figures(metrics.clone())));
+        .route("/readyz", get(async move || readiness(&ready)))
+        .route("/metrics", get(async move || figures(&metrics)));
     axum::serve(listener, app).await.context("the admin server ended")
 }
 
-async fn readiness(ready: watch::Receiver<bool>) -> Response {
+fn readiness(ready: &watch::Receiver<bool>) -> Response {
     if *ready.borrow() {
         return "ok\n".into_response();
     }
     (StatusCode::SERVICE_UNAVAILABLE, "the cluster has not been read yet\n").into_response()
 }
 
-async fn figures(metrics: Metrics) -> Response {
+fn figures(metrics: &Metrics) -> Response {
     match metrics.text() {
         Ok(text) => ([(CONTENT_TYPE, OPEN_METRICS)], text).into_response(),
         Err(_) => StatusCode::INTERNAL_SERVER_ERROR.into_response(),

@@ -168,7 +168,8 @@ mod tests {
     #[test]
     fn each_account_may_do_its_part_and_only_for_its_own_pod() {
         let accounts = Accounts { data_plane: "dp".to_owned(), observer: "op".to_owned() };
-        let caller = |username: &str, pod: Option<&str>| Caller { username: username.to_owned(), pod: pod.map(str::to_owned) };
+        let caller =
+            |username: &str, pod: Option<&str>| Caller { username: username.to_owned(), pod: pod.map(str::to_owned) };
         assert!(accounts.authorise_data_plane(&caller("dp", None)).is_ok());
         assert!(accounts.authorise_observer(&caller("op", None)).is_ok());
         let denied = accounts.authorise_observer(&caller("dp", None)).unwrap_err();

@@ -26,10 +26,12 @@ use crate::control::{
 
 /// How long status waits for data planes to acknowledge, so that a change is reported once and not in steps.
 const SETTLE: Duration = Duration::from_secs(1);
+/// The same while a data plane that may be serving is not connected: after a restart of the controller they come back.
+const RECONNECT: Duration = Duration::from_secs(10);
 /// When a pass that failed is tried again.
 const RETRY: Duration = Duration::from_secs(1);
 /// A pass without any cause, against lost events.
-const RESYNC: Duration = Duration::from_secs(60);
+const RESYNC: Duration = Duration::from_mins(1);
 
 /// Brings Services and status to what translations say.
 pub struct Effects {
@@ -40,7 +42,9 @@ pub struct Effects {
     services: Services,
     writer: StatusWriter,
     /// Since when data planes or Services have been behind.
-    unsettled: Option<Instant>,
+    behind: Option<Instant>,
+    /// Since when a data plane that may be serving has not been connected.
+    missing: Option<Instant>,
 }
 
 impl Effects {
@@ -53,7 +57,8 @@ impl Effects {
             metrics: control.metrics.clone(),
             services: Services::new(client, &args.namespace, args.service_type.as_str(), &args.controller_name),
             writer: StatusWriter::new(client, &control.metrics),
-            unsettled: None,
+            behind: None,
+            missing: None,
         }
     }
 
@@ -80,25 +85,19 @@ impl Effects {
         self.metrics.data_planes.set(progress.connected as u64);
         self.metrics.served.set(progress.served);
         let routes = translation.routes.iter().map(|(name, plan)| (format!("HTTPRoute/{name}"), plan.generation));
-        self.fleet.prune(&caches.pods().existing, &routes.collect());
+        let pods = caches.pods();
+        self.fleet.prune(&pods.existing, &routes.collect());
         let own = caches.own_services();
         let services = self.services.reconcile(translation, &published, &progress, &own).await;
-        if let Some(deadline) = self.settling(&published, &progress, services.wrote) {
+        let behind = progress.connected > 0 && progress.served < published.update && progress.refused.is_none();
+        let missing = progress.connected < pods.serving.len();
+        let settles = until(&mut self.behind, behind || services.wrote, SETTLE);
+        let connects = until(&mut self.missing, missing, RECONNECT);
+        if let Some(deadline) = settles.max(connects) {
             return deadline;
         }
         self.write_status(caches, translation, &published, &progress).await;
         Instant::now() + if self.writer.take_failed() || services.failed { RETRY } else { RESYNC }
-    }
-
-    /// Until when status waits, if it does: a change that data planes acknowledge within the moment is then reported once.
-    fn settling(&mut self, published: &Published, progress: &Progress, wrote: bool) -> Option<Instant> {
-        let behind = progress.connected > 0 && progress.served < published.update && progress.refused.is_none();
-        if !behind && !wrote {
-            self.unsettled = None;
-            return None;
-        }
-        let deadline = *self.unsettled.get_or_insert_with(Instant::now) + SETTLE;
-        (Instant::now() < deadline).then_some(deadline)
     }
 
     async fn write_status(
@@ -112,7 +111,9 @@ impl Effects {
         let now = now();
         self.writer.retain(uids(&objects).into_iter());
         for plan in &translation.classes {
-            let Some(class) = objects.classes.iter().find(|c| c.metadata.name.as_ref() == Some(&plan.name)) else { continue };
+            let Some(class) = objects.classes.iter().find(|c| c.metadata.name.as_ref() == Some(&plan.name)) else {
+                continue;
+            };
             if class.metadata.generation == Some(plan.generation) {
                 let api = self.writer.cluster_api();
                 self.writer.write(&api, &**class, plan.generation, |live| Some(status::class(live, plan, &now))).await;
@@ -124,7 +125,8 @@ impl Effects {
             if gateway.metadata.generation != Some(plan.generation) {
                 continue;
             }
-            let service = own.get(&services::service_name(name)).filter(|s| services::gateway_of(s).as_ref() == Some(name));
+            let service =
+                own.get(&services::service_name(name)).filter(|s| services::gateway_of(s).as_ref() == Some(name));
             let reach = Reach {
                 progress: progress.clone(),
                 addresses: service.map(|service| services::addresses(service)).unwrap_or_default(),
@@ -148,6 +150,16 @@ impl Effects {
             self.writer.write(&api, &**route, plan.generation, wanted).await;
         }
     }
+}
+
+/// When to stop waiting for a state to end, if it lasts and the wait is not over yet.
+fn until(since: &mut Option<Instant>, lasts: bool, patience: Duration) -> Option<Instant> {
+    if !lasts {
+        *since = None;
+        return None;
+    }
+    let deadline = *since.get_or_insert_with(Instant::now) + patience;
+    (Instant::now() < deadline).then_some(deadline)
 }
 
 /// UIDs of everything that has a status of ours.

@@ -56,11 +56,14 @@ pub fn parse(text: &str) -> anyhow::Result<Objects> {
 
 fn complete(mut objects: Objects) -> Objects {
     if objects.classes.is_empty() {
-        let names: BTreeSet<_> = objects.gateways.values().map(|gateway| gateway.spec.gateway_class_name.clone()).collect();
-        let spec = sluice_gateway_types::GatewayClassSpec { controller_name: CONTROLLER.to_owned(), parameters_ref: None };
+        let names: BTreeSet<_> =
+            objects.gateways.values().map(|gateway| gateway.spec.gateway_class_name.clone()).collect();
+        let spec =
+            sluice_gateway_types::GatewayClassSpec { controller_name: CONTROLLER.to_owned(), parameters_ref: None };
         objects.classes = names.iter().map(|name| Arc::new(GatewayClass::new(name, spec.clone()))).collect();
     }
-    let used: Vec<_> = objects.routes.keys().chain(objects.gateways.keys()).map(|name| name.namespace.clone()).collect();
+    let used: Vec<_> =
+        objects.routes.keys().chain(objects.gateways.keys()).map(|name| name.namespace.clone()).collect();
     for namespace in used {
         objects.namespaces.entry(namespace).or_default();
     }

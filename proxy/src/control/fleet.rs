@@ -185,7 +185,8 @@ impl Member {
     fn change(&self, change: impl FnOnce(&mut Plane)) {
         let mut guard = self.fleet.lock();
         let plane = guard.planes.get_mut(&self.process.0);
-        let current = plane.filter(|plane| plane.connection.as_ref().is_some_and(|connection| connection.id == self.id));
+        let current =
+            plane.filter(|plane| plane.connection.as_ref().is_some_and(|connection| connection.id == self.id));
         if let Some(plane) = current {
             change(plane);
         }

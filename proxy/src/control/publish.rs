@@ -40,13 +40,12 @@ impl Published {
         let mut same = self.update > 0 && self.entries.len() == resources.len();
         let mut entries = BTreeMap::new();
         for (key, resource) in resources {
-            let entry = match self.entries.get(&key).filter(|entry| entry.resource == resource) {
-                Some(entry) => Arc::clone(entry),
-                None => {
-                    same = false;
-                    let json = serde_json::to_vec(&resource)?;
-                    Arc::new(Entry { resource, json, changed: update })
-                }
+            let entry = if let Some(entry) = self.entries.get(&key).filter(|entry| entry.resource == resource) {
+                Arc::clone(entry)
+            } else {
+                same = false;
+                let json = serde_json::to_vec(&resource)?;
+                Arc::new(Entry { resource, json, changed: update })
             };
             entries.insert(key, entry);
         }
@@ -54,7 +53,11 @@ impl Published {
         Ok((!same).then_some(Self { update, entries, generations }))
     }
 
-    fn next_generations(&self, entries: &BTreeMap<String, Arc<Entry>>, update: u64) -> BTreeMap<String, Vec<(i64, u64)>> {
+    fn next_generations(
+        &self,
+        entries: &BTreeMap<String, Arc<Entry>>,
+        update: u64,
+    ) -> BTreeMap<String, Vec<(i64, u64)>> {
         let routes = entries.values().filter_map(|entry| match &entry.resource {
             Resource::Route(route) => Some(route),
             Resource::Backend(_) | Resource::Listener(_) => None,

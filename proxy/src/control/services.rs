@@ -59,7 +59,13 @@ pub fn service_name(gateway: &Name) -> String {
 
 /// The Service that this Gateway is to have now, given what data planes serve and the ports that it has already (which
 /// were bound once). None while it would have no port.
-pub fn wanted(gateway: &Name, plan: &GatewayPlan, live: Option<&Service>, served: u64, published: &Published) -> Option<Wanted> {
+pub fn wanted(
+    gateway: &Name,
+    plan: &GatewayPlan,
+    live: Option<&Service>,
+    served: u64,
+    published: &Published,
+) -> Option<Wanted> {
     let existing = live.map(ports_of).unwrap_or_default();
     let listeners = plan.listeners.iter().filter_map(|listener| listener.resource.as_ref());
     let ports: BTreeMap<u16, u16> = listeners

@@ -77,14 +77,19 @@ pub fn route(live: &Value, plan: &RoutePlan, controller: &str, now: &str) -> Opt
     if plan.parents.is_empty() && !old.iter().any(|entry| is_ours(&entry)) {
         return None;
     }
-    let mut wanted: Vec<(Value, Value)> = plan.parents.iter().map(|parent| {
-        let reference = json!(parent.parent);
-        let known = old.iter().filter(is_ours).find(|entry| entry["parentRef"] == reference).unwrap_or(&Value::Null);
-        let conditions = [parent.accepted.clone(), parent.resolved.clone()];
-        let conditions = merge(list(known, "conditions"), &conditions, plan.generation, now);
-        let entry = json!({"parentRef": reference, "controllerName": controller, "conditions": conditions});
-        (reference, entry)
-    }).collect();
+    let mut wanted: Vec<(Value, Value)> = plan
+        .parents
+        .iter()
+        .map(|parent| {
+            let reference = json!(parent.parent);
+            let known =
+                old.iter().filter(is_ours).find(|entry| entry["parentRef"] == reference).unwrap_or(&Value::Null);
+            let conditions = [parent.accepted.clone(), parent.resolved.clone()];
+            let conditions = merge(list(known, "conditions"), &conditions, plan.generation, now);
+            let entry = json!({"parentRef": reference, "controllerName": controller, "conditions": conditions});
+            (reference, entry)
+        })
+        .collect();
     let mut parents = Vec::new();
     for entry in old {
         if !is_ours(&entry) {

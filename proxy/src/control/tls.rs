@@ -63,14 +63,17 @@ pub async fn prepare(client: &Client, namespace: &str, names: &[String]) -> anyh
     };
     publish_authority(client, namespace, &field(&secret, "ca.crt")?).await?;
     let identity = Identity::from_pem(field(&secret, "tls.crt")?, field(&secret, "tls.key")?);
-    let left = annotation(&secret, RENEW_AT).and_then(|at| at.parse::<Timestamp>().ok()).unwrap_or(now).duration_since(now);
+    let left =
+        annotation(&secret, RENEW_AT).and_then(|at| at.parse::<Timestamp>().ok()).unwrap_or(now).duration_since(now);
     Ok(Serving { identity, renew_in: Duration::try_from(left).unwrap_or_default() })
 }
 
 /// Another replica may have been faster: then its Secret is the one.
 async fn create(secrets: &Api<Secret>, secret: &Secret) -> anyhow::Result<Secret> {
     match secrets.create(&PostParams::default(), secret).await {
-        Err(kube::Error::Api(status)) if status.code == 409 => secrets.get(SECRET).await.context("cannot read the Secret"),
+        Err(kube::Error::Api(status)) if status.code == 409 => {
+            secrets.get(SECRET).await.context("cannot read the Secret")
+        }
         outcome => outcome.with_context(|| format!("cannot create Secret {SECRET}")),
     }
 }
@@ -98,12 +101,12 @@ fn is_current(secret: &Secret, names: &[String], now: Timestamp) -> bool {
 /// A Secret with a new serving certificate: under the authority of `old` if it has one, so that data planes that pinned
 /// it still trust us.
 fn issue(old: Option<&Secret>, names: &[String], now: Timestamp) -> anyhow::Result<Secret> {
-    let (authority, authority_key) = match old.map(|old| anyhow::Ok((field(old, "ca.crt")?, field(old, "ca.key")?))) {
-        Some(Ok((certificate, key))) => (certificate, KeyPair::from_pem(&key).context("the authority's key is broken")?),
-        Some(Err(_)) | None => {
-            let key = KeyPair::generate()?;
-            (authority_params(now).self_signed(&key)?.pem(), key)
-        }
+    let kept = old.and_then(|old| Some((field(old, "ca.crt").ok()?, field(old, "ca.key").ok()?)));
+    let (authority, authority_key) = if let Some((certificate, key)) = kept {
+        (certificate, KeyPair::from_pem(&key).context("the authority's key is broken")?)
+    } else {
+        let key = KeyPair::generate()?;
+        (authority_params(now).self_signed(&key)?.pem(), key)
     };
     let pem = authority_key.serialize_pem();
     let issuer = Issuer::new(authority_params(now), authority_key);
@@ -115,7 +118,8 @@ fn issue(old: Option<&Secret>, names: &[String], now: Timestamp) -> anyhow::Resu
     let annotations = metadata.annotations.get_or_insert_default();
     annotations.insert(NAMES.to_owned(), names.join(","));
     annotations.insert(RENEW_AT.to_owned(), renew_at.to_string());
-    let data = [("ca.crt", authority), ("ca.key", pem), ("tls.crt", certificate.pem()), ("tls.key", key.serialize_pem())];
+    let data =
+        [("ca.crt", authority), ("ca.key", pem), ("tls.crt", certificate.pem()), ("tls.key", key.serialize_pem())];
     let data = data.map(|(name, text)| (name.to_owned(), ByteString(text.into_bytes())));
     let type_ = old.map_or_else(|| Some("kubernetes.io/tls".to_owned()), |old| old.type_.clone());
     Ok(Secret { metadata, data: Some(data.into()), type_, ..Secret::default() })
@@ -152,7 +156,8 @@ fn date(at: Timestamp) -> (i32, u8, u8) {
 }
 
 fn field(secret: &Secret, name: &str) -> anyhow::Result<String> {
-    let value = secret.data.as_ref().and_then(|data| data.get(name)).with_context(|| format!("{SECRET} has no {name}"))?;
+    let value =
+        secret.data.as_ref().and_then(|data| data.get(name)).with_context(|| format!("{SECRET} has no {name}"))?;
     String::from_utf8(value.0.clone()).with_context(|| format!("{name} in {SECRET} is not text"))
 }
 

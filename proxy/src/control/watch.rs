@@ -68,7 +68,7 @@ impl Caches {
             gateways: cache(Api::all(all.clone()), changed),
             routes: cache(Api::all(all.clone()), changed),
             grants: cache(Api::all(all.clone()), changed),
-            namespaces: cache_metadata(Api::all(all.clone()), changed),
+            namespaces: cache(Api::all(all.clone()), changed),
             services: cache(Api::all(all.clone()), changed),
             slices: cache(Api::all(all.clone()), changed),
             pods: cache(Api::namespaced(all, namespace), changed),
@@ -117,7 +117,8 @@ impl Caches {
 
     /// The Services of our namespace, by name.
     pub fn own_services(&self) -> BTreeMap<String, Arc<Service>> {
-        let ours = self.services.state().into_iter().filter(|s| s.metadata.namespace.as_deref() == Some(&*self.namespace));
+        let ours =
+            self.services.state().into_iter().filter(|s| s.metadata.namespace.as_deref() == Some(&*self.namespace));
         ours.filter_map(|service| Some((service.metadata.name.clone()?, service))).collect()
     }
 
@@ -127,10 +128,12 @@ impl Caches {
         for pod in self.pods.state() {
             let Some(name) = pod.metadata.name.clone() else { continue };
             let labels = pod.metadata.labels.as_ref();
-            let is_data_plane =
-                DATA_PLANE.iter().all(|(key, value)| labels.and_then(|l| l.get(*key)).is_some_and(|found| found == value));
+            let is_data_plane = DATA_PLANE
+                .iter()
+                .all(|(key, value)| labels.and_then(|l| l.get(*key)).is_some_and(|found| found == value));
             let conditions = pod.status.as_ref().and_then(|status| status.conditions.as_ref()).into_iter().flatten();
-            let is_ready = conditions.into_iter().any(|condition| condition.type_ == "Ready" && condition.status == "True");
+            let is_ready =
+                conditions.into_iter().any(|condition| condition.type_ == "Ready" && condition.status == "True");
             let is_leaving = pod.metadata.deletion_timestamp.is_some();
             if is_data_plane && (is_ready || is_leaving) {
                 pods.serving.insert(name.clone());
@@ -146,13 +149,6 @@ where
     K: Resource<DynamicType = ()> + Lookup<DynamicType = ()> + Clone + DeserializeOwned + Debug + Send + Sync + 'static,
 {
     keep(watcher::watcher(api, config()), changed)
-}
-
-fn cache_metadata<K>(api: Api<K>, changed: &Arc<Notify>) -> Store<PartialObjectMeta<K>>
-where
-    K: Resource<DynamicType = ()> + Clone + DeserializeOwned + Debug + Send + Sync + 'static,
-{
-    keep(watcher::metadata_watcher(api, config()), changed)
 }
 
 fn config() -> Config {

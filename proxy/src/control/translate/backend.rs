@@ -58,14 +58,14 @@ pub fn resolve(reference: &HttpBackendRef, namespace: &str, objects: &Objects) -
         // It would let a route's author reach any host that the data plane can reach.
         return no("InvalidKind", format!("Service {service} is of type ExternalName, which is not supported"));
     }
-    let found = reference.port.and_then(|port| u16::try_from(port).ok()).filter(|port| port_of(object, *port).is_some());
-    match found {
-        Some(port) => Ok(ServiceRef { service, port }),
-        None => {
-            let port = reference.port.map_or_else(|| "that the reference names (none)".to_owned(), |p| p.to_string());
-            no("BackendNotFound", format!("Service {service} has no TCP port {port}"))
-        }
-    }
+    let Some(wanted) = reference.port else {
+        return no("BackendNotFound", format!("the reference to Service {service} names no port"));
+    };
+    let found = u16::try_from(wanted).ok().filter(|port| port_of(object, *port).is_some());
+    let Some(port) = found else {
+        return no("BackendNotFound", format!("Service {service} has no TCP port {wanted}"));
+    };
+    Ok(ServiceRef { service, port })
 }
 
 /// The port of a Service with its endpoints.
@@ -93,9 +93,9 @@ pub fn backend(reference: &ServiceRef, objects: &Objects) -> model::Backend {
 
 fn port_of(service: &Service, port: u16) -> Option<&ServicePort> {
     let ports = service.spec.as_ref()?.ports.as_ref()?;
-    ports.iter().find(|candidate| {
-        candidate.port == i32::from(port) && candidate.protocol.as_deref().unwrap_or("TCP") == "TCP"
-    })
+    ports
+        .iter()
+        .find(|candidate| candidate.port == i32::from(port) && candidate.protocol.as_deref().unwrap_or("TCP") == "TCP")
 }
 
 /// Endpoints of a slice that may get requests, at its port of this name.

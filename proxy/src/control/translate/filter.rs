@@ -1,6 +1,8 @@
 //! Filters and what they may be combined with.
 
-use sluice_gateway_types::{HeaderFilter, HeaderValue, PathModifier, RedirectFilter, RewriteFilter, RouteFilter, Unknown};
+use sluice_gateway_types::{
+    HeaderFilter, HeaderValue, PathModifier, RedirectFilter, RewriteFilter, RouteFilter, Unknown,
+};
 use sluice_proxy_core::model::{Filter, HeaderEdit, PathEdit, Redirect, Rewrite};
 
 /// Why filters cannot be used: a reason of the specification and a message that names the field.

@@ -162,7 +162,8 @@ fn publish(
     taken: &mut BTreeSet<(u16, Option<String>)>,
 ) {
     let Some(bind_port) = ports.get(gateway, plan.port) else {
-        plan.accepted = Condition::no(ACCEPTED, "PortUnavailable", "the range of ports that data planes bind is used up");
+        plan.accepted =
+            Condition::no(ACCEPTED, "PortUnavailable", "the range of ports that data planes bind is used up");
         return;
     };
     // Only without a cluster, where ports are bound as they are, can two Gateways meet on one.
@@ -245,7 +246,8 @@ fn listener(spec: &Listener, namespace: &str) -> ListenerPlan {
 fn kinds(allowed: &ListenerAllowedRoutes) -> (Vec<&'static str>, Condition) {
     let supported = |group: Option<&str>, kind: &str| group.unwrap_or(GROUP) == GROUP && kind == HTTP_ROUTE;
     let unknown = allowed.kinds.iter().find(|wanted| !supported(wanted.group.as_deref(), &wanted.kind));
-    let some = allowed.kinds.is_empty() || allowed.kinds.iter().any(|kind| supported(kind.group.as_deref(), &kind.kind));
+    let some =
+        allowed.kinds.is_empty() || allowed.kinds.iter().any(|kind| supported(kind.group.as_deref(), &kind.kind));
     let resolved = match unknown {
         None => Condition::resolved(),
         Some(kind) => {

@@ -29,11 +29,8 @@ pub struct To<'a> {
 /// Whether the reference stays in its namespace or a ReferenceGrant in the target's namespace permits it.
 pub fn permitted(objects: &Objects, from: From<'_>, to: To<'_>) -> bool {
     from.namespace == to.namespace
-        || objects
-            .grants
-            .iter()
-            .filter(|grant| grant.metadata.namespace.as_deref() == Some(to.namespace))
-            .any(|grant| {
+        || objects.grants.iter().filter(|grant| grant.metadata.namespace.as_deref() == Some(to.namespace)).any(
+            |grant| {
                 let from_fits = grant.spec.from.iter().any(|allowed| {
                     allowed.group == from.group && allowed.kind == from.kind && allowed.namespace == from.namespace
                 });
@@ -42,5 +39,6 @@ pub fn permitted(objects: &Objects, from: From<'_>, to: To<'_>) -> bool {
                     allowed.group == to.group && allowed.kind == to.kind && (name.is_empty() || name == to.name)
                 });
                 from_fits && to_fits
-            })
+            },
+        )
 }

@@ -2,7 +2,9 @@
 
 use std::collections::{BTreeMap, BTreeSet};
 
-use sluice_gateway_types::{GROUP, HttpBackendRef, HttpRoute, ParentReference, PathMatch, RouteMatch, RouteRule, ValueMatch};
+use sluice_gateway_types::{
+    GROUP, HttpBackendRef, HttpRoute, ParentReference, PathMatch, RouteMatch, RouteRule, ValueMatch,
+};
 use sluice_proxy_core::{cells::Cells, model, model::Resource, table::Snapshot};
 
 use crate::control::{
@@ -49,7 +51,7 @@ pub struct Outcome {
 
 /// The rules of a route with what they refer to.
 struct Rules {
-    rules: Vec<model::Rule>,
+    list: Vec<model::Rule>,
     backends: BTreeSet<ServiceRef>,
     resolved: Condition,
 }
@@ -66,7 +68,7 @@ pub fn plan(route: &HttpRoute, gateways: &mut BTreeMap<Name, GatewayPlan>, objec
     let mut resource = skeleton(route, &name);
     let (refusal, resolved, backends) = match rules(route, &name.namespace, objects) {
         Ok(found) => {
-            resource.rules = found.rules;
+            resource.rules = found.list;
             (check(&resource).err(), found.resolved, found.backends)
         }
         Err(refusal) => (Some(refusal), Condition::resolved(), BTreeSet::new()),
@@ -176,10 +178,10 @@ fn check(route: &model::Route) -> Result<(), Refusal> {
 fn rules(route: &HttpRoute, namespace: &str, objects: &Objects) -> Result<Rules, Refusal> {
     let absent = [RouteRule::default()];
     let specs = route.spec.rules.as_deref().unwrap_or(&absent);
-    let mut found = Rules { rules: vec![], backends: BTreeSet::new(), resolved: Condition::resolved() };
+    let mut found = Rules { list: vec![], backends: BTreeSet::new(), resolved: Condition::resolved() };
     for (index, spec) in specs.iter().enumerate() {
         let rule = rule(spec, index, namespace, objects, &mut found)?;
-        found.rules.push(rule);
+        found.list.push(rule);
     }
     Ok(found)
 }

@@ -33,7 +33,8 @@ fn render(translation: &Translation) -> String {
         out.extend(gateway.resolved.iter().map(|c| condition(c) + "\n"));
         out.extend(gateway.unusable_address.iter().map(|problem| format!("  unusable: {problem}\n")));
         for listener in &gateway.listeners {
-            writeln!(out, "  listener {}: {} routes, kinds {:?}", listener.name, listener.attached, listener.kinds).unwrap();
+            writeln!(out, "  listener {}: {} routes, kinds {:?}", listener.name, listener.attached, listener.kinds)
+                .unwrap();
             let bad_or_good = [(&listener.accepted, true), (&listener.resolved, true), (&listener.conflicted, false)];
             for (found, _) in bad_or_good.iter().filter(|(found, good)| found.holds != *good) {
                 writeln!(out, "  {}", condition(found)).unwrap();

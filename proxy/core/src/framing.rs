@@ -1,6 +1,6 @@
 //! What a request's head must be for us to forward it: one pure function over the parsed head.
 
-use http::{Method, StatusCode, Version, header, request};
+use http::{HeaderMap, Method, StatusCode, Version, header, request};
 
 /// Most header fields of a request; each cookie crumb counts.
 pub const MAX_FIELDS: usize = 100;
@@ -55,7 +55,7 @@ pub fn check(head: &request::Parts) -> Result<(), Rejection> {
         return Err(Rejection::ExpectationFailed);
     }
     check_host(head)?;
-    check_body(head)
+    if is_framed(&head.headers) { Ok(()) } else { Err(Rejection::BadRequest) }
 }
 
 fn check_host(head: &request::Parts) -> Result<(), Rejection> {
@@ -77,15 +77,29 @@ fn check_host(head: &request::Parts) -> Result<(), Rejection> {
     }
 }
 
-fn check_body(head: &request::Parts) -> Result<(), Rejection> {
-    let mut codings = head.headers.get_all(header::TRANSFER_ENCODING).iter();
-    let (coding, more) = (codings.next(), codings.next());
-    let lengths = head.headers.get_all(header::CONTENT_LENGTH).iter().count();
-    let chunked = |coding: &http::HeaderValue| coding.as_bytes().eq_ignore_ascii_case(b"chunked");
-    if more.is_some() || coding.is_some_and(|coding| !chunked(coding) || lengths > 0) || lengths > 1 {
-        return Err(Rejection::BadRequest);
+/// Whether headers say at most once, and one way, how long the body is: of a request, or of a response, which is as
+/// little to be trusted.
+pub fn is_framed(headers: &HeaderMap) -> bool {
+    let mut codings = headers.get_all(header::TRANSFER_ENCODING).iter();
+    let mut lengths = headers.get_all(header::CONTENT_LENGTH).iter();
+    let one_coding = match (codings.next(), codings.next()) {
+        (None, _) => None,
+        (Some(coding), None) if coding.as_bytes().eq_ignore_ascii_case(b"chunked") => Some(true),
+        _ => Some(false),
+    };
+    let one_length = match (lengths.next(), lengths.next()) {
+        (None, _) => None,
+        (Some(length), None) => {
+            let digits = length.as_bytes();
+            Some(!digits.is_empty() && digits.len() < 19 && digits.iter().all(u8::is_ascii_digit))
+        }
+        _ => Some(false),
+    };
+    match (one_coding, one_length) {
+        (Some(_), Some(_)) => false,
+        (Some(valid), None) | (None, Some(valid)) => valid,
+        (None, None) => true,
     }
-    Ok(())
 }
 
 #[cfg(test)]
@@ -104,7 +118,7 @@ mod tests {
     fn heads_are_taken_or_refused() {
         let bad = Err(Rejection::BadRequest);
         type Headers = [(&'static str, &'static str)];
-        let cases: [(&str, &Headers, _); 14] = [
+        let cases: [(&str, &Headers, _); 16] = [
             ("/", &[("host", "a")], Ok(())),
             ("/", &[("host", "a:80")], Ok(())),
             ("/", &[], bad),
@@ -115,6 +129,8 @@ mod tests {
             ("http://a/", &[], Ok(())),
             ("http://a/", &[("host", "b")], bad),
             ("/", &[("host", "a"), ("transfer-encoding", "chunked")], Ok(())),
+            ("/", &[("host", "a"), ("content-length", "5")], Ok(())),
+            ("/", &[("host", "a"), ("content-length", "+5")], bad),
             ("/", &[("host", "a"), ("transfer-encoding", "gzip, chunked")], bad),
             ("/", &[("host", "a"), ("transfer-encoding", "chunked"), ("transfer-encoding", "chunked")], bad),
             ("/", &[("host", "a"), ("transfer-encoding", "chunked"), ("content-length", "5")], bad),

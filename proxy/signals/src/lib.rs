@@ -3,8 +3,8 @@
 mod series;
 
 pub use series::{
-    BUILD, CONFIG_UPDATE, CONNECTION_FAILURES, CONNECTIONS, CPU_SECONDS, DISRUPTIONS, IN_FLIGHT, Kind, REQUEST_DURATION,
-    REQUESTS, RESIDENT_MEMORY, SERIES, Series,
+    BUILD, CONFIG_UPDATE, CONNECTION_FAILURES, CONNECTIONS, CPU_SECONDS, DISRUPTIONS, IN_FLIGHT, Kind,
+    REQUEST_DURATION, REQUESTS, RESIDENT_MEMORY, SERIES, Series,
 };
 
 /// Upper bounds of the duration buckets, in milliseconds. A `Latency` objective's `slowerThan` is one of them, so that a

@@ -1,9 +1,9 @@
 //! Bodies in passing: never held whole, with backpressure both ways, and with an eye on how they end.
 
-use std::cell::Cell;
+use std::cell::{Cell, RefCell};
 use std::pin::Pin;
 use std::rc::Rc;
-use std::task::{Context, Poll, ready};
+use std::task::{Context, Poll, Waker, ready};
 
 use bytes::Bytes;
 use hyper::body::{Body, Frame, Incoming, SizeHint};
@@ -15,7 +15,14 @@ use crate::upstream::Lease;
 
 /// How far a request's body has been passed on.
 #[derive(Clone, Debug)]
-pub(crate) struct Progress(Option<Rc<Cell<Passed>>>);
+pub(crate) struct Progress(Option<Rc<Shared>>);
+
+#[derive(Debug)]
+struct Shared {
+    passed: Cell<Passed>,
+    /// Of the backend's connection, while it waits for more.
+    waker: RefCell<Option<Waker>>,
+}
 
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
 enum Passed {
@@ -23,17 +30,42 @@ enum Passed {
     Wholly,
     /// The client did not send all of it.
     Broken,
+    /// The backend is not to get the rest.
+    Cancelled,
+}
+
+/// Why a body ends early.
+#[derive(Debug, thiserror::Error)]
+pub(crate) enum BodyError {
+    /// The backend has answered without it.
+    #[error("the rest of the body is not wanted")]
+    Cancelled,
+    /// The connection that it came by ended or broke its rules.
+    #[error("the body broke off: {0}")]
+    Connection(#[from] hyper::Error),
 }
 
 impl Progress {
     /// Whether all of it has been passed on.
     pub(crate) fn is_done(&self) -> bool {
-        self.0.as_ref().is_none_or(|passed| passed.get() == Passed::Wholly)
+        self.0.as_ref().is_none_or(|shared| shared.passed.get() == Passed::Wholly)
     }
 
     /// Whether the client did not send all of it.
     pub(crate) fn is_broken(&self) -> bool {
-        self.0.as_ref().is_some_and(|passed| passed.get() == Passed::Broken)
+        self.0.as_ref().is_some_and(|shared| shared.passed.get() == Passed::Broken)
+    }
+
+    /// Passes on no more of it, so that neither side waits for the other.
+    fn cancel(&self) {
+        if let Some(shared) = &self.0
+            && shared.passed.get() == Passed::Partly
+        {
+            shared.passed.set(Passed::Cancelled);
+            if let Some(waker) = shared.waker.take() {
+                waker.wake();
+            }
+        }
     }
 }
 
@@ -46,8 +78,9 @@ pub(crate) struct RequestBody {
 
 impl RequestBody {
     pub(crate) fn new(incoming: Incoming) -> Self {
-        let progress = (!incoming.is_end_stream()).then(|| Rc::new(Cell::new(Passed::Partly)));
-        Self { incoming: Some(incoming), progress: Progress(progress) }
+        let shared = || Rc::new(Shared { passed: Cell::new(Passed::Partly), waker: RefCell::default() });
+        let progress = Progress((!incoming.is_end_stream()).then(shared));
+        Self { incoming: Some(incoming), progress }
     }
 
     /// No body, for repeating a request that has none.
@@ -59,31 +92,29 @@ impl RequestBody {
     pub(crate) fn progress(&self) -> Progress {
         self.progress.clone()
     }
-
-    fn note(&self, passed: Passed) {
-        if let Some(progress) = &self.progress.0 {
-            progress.set(passed);
-        }
-    }
 }
 
 impl Body for RequestBody {
     type Data = Bytes;
-    type Error = hyper::Error;
+    type Error = BodyError;
 
-    fn poll_frame(
-        mut self: Pin<&mut Self>,
-        context: &mut Context<'_>,
-    ) -> Poll<Option<Result<Frame<Bytes>, hyper::Error>>> {
-        let Some(incoming) = &mut self.incoming else { return Poll::Ready(None) };
-        let frame = ready!(Pin::new(&mut *incoming).poll_frame(context));
-        let ended = incoming.is_end_stream();
-        match &frame {
-            Some(Ok(_)) if !ended => {}
-            Some(Ok(_)) | None => self.note(Passed::Wholly),
-            Some(Err(_)) => self.note(Passed::Broken),
+    fn poll_frame(self: Pin<&mut Self>, context: &mut Context<'_>) -> Poll<Option<Result<Frame<Bytes>, BodyError>>> {
+        let Self { incoming: Some(incoming), progress: Progress(Some(shared)) } = self.get_mut() else {
+            return Poll::Ready(None);
+        };
+        if shared.passed.get() == Passed::Cancelled {
+            return Poll::Ready(Some(Err(BodyError::Cancelled)));
         }
-        Poll::Ready(frame)
+        let Poll::Ready(frame) = Pin::new(&mut *incoming).poll_frame(context) else {
+            *shared.waker.borrow_mut() = Some(context.waker().clone());
+            return Poll::Pending;
+        };
+        match &frame {
+            Some(Ok(_)) if !incoming.is_end_stream() => {}
+            Some(Ok(_)) | None => shared.passed.set(Passed::Wholly),
+            Some(Err(_)) => shared.passed.set(Passed::Broken),
+        }
+        Poll::Ready(frame.map(|frame| frame.map_err(BodyError::from)))
     }
 
     fn is_end_stream(&self) -> bool {
@@ -116,8 +147,8 @@ struct Passing {
     /// Until the body has ended.
     lease: Option<Lease>,
     tally: Option<Tally>,
-    /// Whether the connection can serve another request after the body.
-    reusable: bool,
+    /// Of the request's body, when the backend did not wait for its end.
+    early: Option<Progress>,
 }
 
 impl ResponseBody {
@@ -129,8 +160,9 @@ impl ResponseBody {
         Self { source: Source::Text(text), open: None }
     }
 
-    pub(super) fn upstream(incoming: Incoming, lease: Lease, tally: Tally, reusable: bool) -> Self {
-        let passing = Passing { incoming, lease: Some(lease), tally: Some(tally), reusable };
+    /// A backend's. `early` is the progress of the request's body when the backend did not wait for its end.
+    pub(super) fn upstream(incoming: Incoming, lease: Lease, tally: Tally, early: Option<Progress>) -> Self {
+        let passing = Passing { incoming, lease: Some(lease), tally: Some(tally), early };
         Self { source: Source::Upstream(Box::new(passing)), open: None }
     }
 
@@ -142,10 +174,11 @@ impl ResponseBody {
 
 impl Passing {
     fn end(&mut self) {
-        if let (Some(lease), Some(tally)) = (self.lease.take(), self.tally.take())
-            && self.reusable
-        {
-            lease.put_back(tally.worker().now());
+        let (Some(lease), Some(tally)) = (self.lease.take(), self.tally.take()) else { return };
+        match self.early.take() {
+            None => lease.put_back(tally.worker().now()),
+            // Two messages on one connection would now be out of step.
+            Some(progress) => progress.cancel(),
         }
     }
 

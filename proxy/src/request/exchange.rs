@@ -8,6 +8,7 @@ use http::request::Parts;
 use http::uri::{Authority, Scheme};
 use http::{HeaderValue, Request, Response, StatusCode, Uri, header};
 use hyper::body::{Body, Incoming};
+use sluice_proxy_core::framing;
 use sluice_proxy_core::model::Protocol;
 use sluice_proxy_core::table::Backend;
 
@@ -59,7 +60,7 @@ pub(super) async fn exchange(
             copy = Some(copy_of(&request));
         }
         match lease.send(request).await {
-            Ok(response) if response.status() == StatusCode::SWITCHING_PROTOCOLS => return Err(Failure::BadResponse),
+            Ok(response) if !is_acceptable(&response) => return Err(Failure::BadResponse),
             Ok(response) => return Ok(Exchange { response, lease, progress }),
             Err(SendError { unsent: Some(request), error }) => {
                 tracing::debug!(%error, "The connection closed before the request was sent");
@@ -77,6 +78,11 @@ pub(super) async fn exchange(
         (fresh, last) = (true, Failure::Reset { leaving: worker.is_leaving(&lease) });
     }
     Err(last)
+}
+
+/// A change of protocol was not asked for, and a body whose length is in doubt could hide another response.
+fn is_acceptable(response: &Response<Incoming>) -> bool {
+    response.status() != StatusCode::SWITCHING_PROTOCOLS && framing::is_framed(response.headers())
 }
 
 fn refused(worker: &Worker, backend: &Backend, address: SocketAddr, error: &ConnectError) -> Failure {

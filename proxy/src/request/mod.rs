@@ -116,11 +116,11 @@ async fn forward_to(
     parts.version = Version::HTTP_11;
     forward::remove_hop_by_hop(&mut parts.headers);
     // The rest of a body that the backend did not wait for could be read as another request: both connections end.
-    let early = !exchange.progress.is_done();
-    if early {
+    let early = (!exchange.progress.is_done()).then_some(exchange.progress);
+    if early.is_some() {
         parts.headers.insert(header::CONNECTION, HeaderValue::from_static("close"));
     }
-    let body = ResponseBody::upstream(incoming, exchange.lease, tally, !early);
+    let body = ResponseBody::upstream(incoming, exchange.lease, tally, early);
     Ok(filtered(rule, Some(arm), Response::from_parts(parts, body)))
 }
 

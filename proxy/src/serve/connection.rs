@@ -196,7 +196,11 @@ async fn serve_stream(
     };
     let Some(sniffed) = sniffed else { return Ok(()) };
     let wire = Wire::new(stream, sniffed.bytes, Rc::clone(connection), Rc::clone(worker));
-    if sniffed.http2 { serve_http2(worker, wire, connection).await? } else { serve_http1(worker, wire, connection).await? }
+    if sniffed.http2 {
+        serve_http2(worker, wire, connection).await?
+    } else {
+        serve_http1(worker, wire, connection).await?
+    }
     Ok(())
 }
 

@@ -107,7 +107,8 @@ impl WorkerCells {
     /// The counters of a cell, for the worker that owns them.
     pub(crate) fn cell(&self, id: CellId) -> &CellCounters {
         let (chunk, place, size) = Self::place(id);
-        let cells = self.chunks[chunk].get_or_init(|| std::iter::repeat_with(CellCounters::default).take(size).collect());
+        let cells =
+            self.chunks[chunk].get_or_init(|| std::iter::repeat_with(CellCounters::default).take(size).collect());
         &cells[place]
     }
 
@@ -163,7 +164,7 @@ impl CellTotals {
         self.started += counters.started.load(Relaxed);
     }
 
-    /// Adds the totals of another cell, ages apart.
+    /// Adds the totals of another cell.
     pub(crate) fn add(&mut self, other: &Self) {
         self.started += other.started;
         self.ended += other.ended;
@@ -175,6 +176,9 @@ impl CellTotals {
         }
         for (total, counter) in self.duration_buckets.iter_mut().zip(&other.duration_buckets) {
             *total += counter;
+        }
+        for (total, count) in self.ages.iter_mut().zip(&other.ages) {
+            *total += count;
         }
     }
 }

@@ -75,7 +75,9 @@ impl Exported {
             for (class, count) in CLASSES.iter().zip(totals.responses).filter(|(_, count)| *count > 0) {
                 let [route, rule, backend] = labels(&signals::REQUESTS, key);
                 let class = (signals::REQUESTS.labels[3], *class);
-                requests.encode_family(&[route, rule, backend, class])?.encode_counter::<NoLabelSet, _, u64>(&count, None)?;
+                requests
+                    .encode_family(&[route, rule, backend, class])?
+                    .encode_counter::<NoLabelSet, _, u64>(&count, None)?;
             }
         }
         Ok(())

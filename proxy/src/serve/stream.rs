@@ -13,9 +13,9 @@ use sluice_wire::v1::from_data_plane::Message as Up;
 use tokio::sync::mpsc;
 use tokio::time::MissedTickBehavior;
 use tokio_stream::wrappers::ReceiverStream;
-use tonic::{Request, Streaming};
 use tonic::metadata::MetadataValue;
 use tonic::transport::{Certificate, Channel, ClientTlsConfig, Endpoint};
+use tonic::{Request, Streaming};
 
 use super::plane::{ApplyError, Plane, Resources, Stage};
 use super::state::StateFile;
@@ -121,7 +121,10 @@ async fn converse(
 }
 
 /// Connects and says who we are.
-async fn open(link: &Link, epoch: u64) -> anyhow::Result<(mpsc::Sender<v1::FromDataPlane>, Streaming<v1::ToDataPlane>)> {
+async fn open(
+    link: &Link,
+    epoch: u64,
+) -> anyhow::Result<(mpsc::Sender<v1::FromDataPlane>, Streaming<v1::ToDataPlane>)> {
     let mut client = connect(link).await?;
     let (up, queue) = mpsc::channel(QUEUE);
     let hello = v1::Hello { pod: link.pod.clone(), version: env!("CARGO_PKG_VERSION").to_owned(), epoch };

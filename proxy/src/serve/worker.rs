@@ -71,7 +71,8 @@ impl WorkerHandle {
         let (messages, inbox) = mpsc::unbounded_channel();
         let (cells, load) = (Arc::<WorkerCells>::default(), Arc::<Load>::default());
         let (worker_cells, worker_load) = (Arc::clone(&cells), Arc::clone(&load));
-        let runtime = move || tokio::runtime::Builder::new_current_thread().enable_all().build_local(Default::default());
+        let runtime =
+            move || tokio::runtime::Builder::new_current_thread().enable_all().build_local(Default::default());
         std::thread::Builder::new().name(format!("worker-{number}")).spawn(move || match runtime() {
             Ok(runtime) => runtime.block_on(Worker::run(inbox, worker_cells, worker_load)),
             // Its inbox is gone with it, which the control thread sees at the first swap.

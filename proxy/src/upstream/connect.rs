@@ -52,11 +52,8 @@ async fn open(address: SocketAddr) -> Result<TokioIo<TcpStream>, ConnectError> {
 /// Opens an HTTP/1.1 connection. A task of the worker drives it until its sender is dropped.
 pub(crate) async fn http1(address: SocketAddr) -> Result<http1::SendRequest<RequestBody>, ConnectError> {
     let io = open(address).await?;
-    let (sender, connection) = http1::Builder::new()
-        .max_header_size(MAX_HEAD_BYTES)
-        .handshake(io)
-        .await
-        .map_err(ConnectError::Handshake)?;
+    let (sender, connection) =
+        http1::Builder::new().max_header_size(MAX_HEAD_BYTES).handshake(io).await.map_err(ConnectError::Handshake)?;
     // Its errors reach the request through the sender.
     tokio::task::spawn_local(connection);
     Ok(sender)

@@ -1,0 +1,303 @@
+//! A data plane, backends and a client for tests.
+
+use std::cell::{Cell, RefCell};
+use std::convert::Infallible;
+use std::net::{Ipv4Addr, SocketAddr};
+use std::rc::Rc;
+use std::time::Duration;
+
+use bytes::Bytes;
+use http::{Request, Response};
+use http_body_util::{BodyExt, Full};
+use hyper::body::Incoming;
+use hyper::service::service_fn;
+use hyper_util::rt::TokioIo;
+use sluice_proxy_core::model::{Backend, Endpoint, Listener, Protocol, Resource, Route, Rule, WeightedBackend};
+use tokio::io::{AsyncReadExt, AsyncWriteExt};
+use tokio::net::{TcpListener, TcpStream};
+use tokio::task::LocalSet;
+
+use crate::serve::counters::CellTotals;
+use crate::serve::plane::{ApplyError, Plane, Resources};
+use crate::serve::worker::LocalExecutor;
+
+/// How long a state may take to come before the test fails.
+const PATIENCE: Duration = Duration::from_secs(20);
+pub(super) const HOST: &str = "app.test";
+
+/// Runs a test on a thread like the control thread.
+pub(super) fn run(test: impl Future<Output = ()>) {
+    let runtime = tokio::runtime::Builder::new_current_thread().enable_all().build().expect("runtime");
+    LocalSet::new().block_on(&runtime, async { tokio::time::timeout(PATIENCE, test).await.expect("in time") });
+}
+
+/// Waits until a state is reached.
+pub(super) async fn until(what: &str, reached: impl AsyncFn() -> bool) {
+    let waiting = async {
+        while !reached().await {
+            tokio::time::sleep(Duration::from_millis(1)).await;
+        }
+    };
+    tokio::time::timeout(PATIENCE, waiting).await.unwrap_or_else(|_| panic!("waited for: {what}"));
+}
+
+/// A data plane of two workers that serves one route on one port.
+pub(super) struct Proxy {
+    pub(super) plane: Rc<Plane>,
+    pub(super) port: u16,
+    resources: RefCell<Resources>,
+    updates: Cell<u64>,
+}
+
+impl Proxy {
+    /// Serves nothing yet.
+    pub(super) fn idle() -> Self {
+        let plane = Plane::start(2, Some(Ipv4Addr::LOCALHOST.into())).expect("workers");
+        Self { plane, port: free_port(), resources: RefCell::default(), updates: Cell::new(0) }
+    }
+
+    /// Serves `backends`, each with its weight and endpoints.
+    pub(super) async fn serving(backends: &[(&str, u32, &[SocketAddr])]) -> Self {
+        let proxy = Self::idle();
+        let listener = Listener { id: "l".into(), bind_port: proxy.port, port: 80, hostname: None };
+        proxy.put(Resource::Listener(listener));
+        proxy.split(1, &backends.iter().map(|(name, weight, _)| (*name, *weight)).collect::<Vec<_>>());
+        for (name, _, addresses) in backends {
+            proxy.endpoints(name, Protocol::Http1, addresses);
+        }
+        proxy.apply().await.expect("applied");
+        proxy
+    }
+
+    pub(super) fn put(&self, resource: Resource) {
+        self.resources.borrow_mut().insert(resource.key(), resource);
+    }
+
+    /// The route's one rule with these backends and weights.
+    pub(super) fn split(&self, generation: i64, backends: &[(&str, u32)]) {
+        let backends = backends.iter().map(|(name, weight)| WeightedBackend {
+            backend: (*name).to_owned(),
+            weight: *weight,
+            valid: !name.starts_with("invalid"),
+            filters: Vec::new(),
+        });
+        let rule = Rule { name: "0".into(), matches: Vec::new(), filters: Vec::new(), backends: backends.collect() };
+        self.put(Resource::Route(Route {
+            id: "HTTPRoute/default/r".into(),
+            generation,
+            created: 0,
+            listeners: vec!["l".into()],
+            hostnames: vec![HOST.into()],
+            rules: vec![rule],
+        }));
+    }
+
+    pub(super) fn endpoints(&self, name: &str, protocol: Protocol, addresses: &[SocketAddr]) {
+        let endpoints = addresses.iter().map(|address| Endpoint { address: *address, ready: true }).collect();
+        self.put(Resource::Backend(Backend { id: name.into(), protocol, endpoints }));
+    }
+
+    /// Serves what was put; returns when every worker does.
+    pub(super) async fn apply(&self) -> Result<(), ApplyError> {
+        self.updates.set(self.updates.get() + 1);
+        let resources = self.resources.borrow().clone();
+        self.plane.apply(self.updates.get(), &resources).await
+    }
+
+    /// What was counted for a backend, over all generations.
+    pub(super) async fn counted(&self, backend: &str) -> CellTotals {
+        self.plane.collect().await;
+        let series = self.plane.accounts.borrow().series(&self.plane.cells.borrow());
+        let mut of_backend = series.into_iter().filter(|((_, _, name), _)| **name == *backend);
+        of_backend.next().map(|(_, totals)| totals).unwrap_or_default()
+    }
+
+    /// What was counted once every request has ended.
+    pub(super) async fn settled(&self, backend: &str) -> CellTotals {
+        until("no request in flight", async || self.counted(backend).await.in_flight() == 0).await;
+        self.counted(backend).await
+    }
+
+    pub(super) async fn client(&self) -> Client {
+        let stream = TcpStream::connect((Ipv4Addr::LOCALHOST, self.port)).await.expect("connected");
+        stream.set_nodelay(true).expect("nodelay");
+        Client { stream, unread: Vec::new() }
+    }
+}
+
+/// A port that was free a moment ago.
+fn free_port() -> u16 {
+    let listener = std::net::TcpListener::bind((Ipv4Addr::LOCALHOST, 0)).expect("bound");
+    listener.local_addr().expect("address").port()
+}
+
+/// An answer as the client read it.
+#[derive(Debug)]
+pub(super) struct Answer {
+    pub(super) status: u16,
+    pub(super) head: String,
+    pub(super) body: String,
+}
+
+/// A client that says and reads exactly what it is told to, and repeats nothing.
+pub(super) struct Client {
+    stream: TcpStream,
+    unread: Vec<u8>,
+}
+
+impl Client {
+    pub(super) async fn get(&mut self) -> Answer {
+        self.exchange(&format!("GET / HTTP/1.1\r\nhost: {HOST}\r\n\r\n")).await
+    }
+
+    pub(super) async fn post(&mut self, body: &str) -> Answer {
+        let length = body.len();
+        self.exchange(&format!("POST / HTTP/1.1\r\nhost: {HOST}\r\ncontent-length: {length}\r\n\r\n{body}")).await
+    }
+
+    pub(super) async fn exchange(&mut self, request: &str) -> Answer {
+        self.send(request).await;
+        self.answer().await.expect("an answer")
+    }
+
+    pub(super) async fn send(&mut self, bytes: &str) {
+        self.stream.write_all(bytes.as_bytes()).await.expect("sent");
+    }
+
+    /// The next answer; none when the connection ended before there was a whole one.
+    pub(super) async fn answer(&mut self) -> Option<Answer> {
+        let end = loop {
+            if let Some(end) = self.unread.windows(4).position(|window| window == b"\r\n\r\n") {
+                break end + 4;
+            }
+            self.read().await?;
+        };
+        let head = String::from_utf8(self.unread.drain(..end).collect()).expect("ascii").to_lowercase();
+        let status = head.split(' ').nth(1)?.parse().ok()?;
+        let length = head.split("content-length: ").nth(1).and_then(|rest| rest.split("\r\n").next()?.parse().ok());
+        let length: usize = length.unwrap_or_default();
+        while self.unread.len() < length {
+            self.read().await?;
+        }
+        let body = String::from_utf8(self.unread.drain(..length).collect()).expect("text");
+        Some(Answer { status, head, body })
+    }
+
+    async fn read(&mut self) -> Option<()> {
+        let mut bytes = [0; 4096];
+        match self.stream.read(&mut bytes).await {
+            Ok(0) | Err(_) => None,
+            Ok(read) => {
+                self.unread.extend_from_slice(&bytes[..read]);
+                Some(())
+            }
+        }
+    }
+
+    /// Whether the proxy ends the connection without saying any more.
+    pub(super) async fn is_ended(&mut self) -> bool {
+        self.read().await.is_none()
+    }
+}
+
+/// A backend that answers with its name and the request's body.
+pub(super) struct Echo {
+    pub(super) address: SocketAddr,
+    pub(super) served: Rc<Cell<u64>>,
+    connections: Rc<RefCell<Vec<tokio::task::AbortHandle>>>,
+    accepting: tokio::task::AbortHandle,
+}
+
+impl Echo {
+    pub(super) async fn start(name: &'static str, protocol: Protocol) -> Self {
+        let listener = TcpListener::bind((Ipv4Addr::LOCALHOST, 0)).await.expect("bound");
+        let address = listener.local_addr().expect("address");
+        let (served, connections) = (Rc::new(Cell::new(0)), Rc::<RefCell<Vec<_>>>::default());
+        let (count, live) = (Rc::clone(&served), Rc::clone(&connections));
+        let accepting = tokio::task::spawn_local(async move {
+            while let Ok((stream, _)) = listener.accept().await {
+                let count = Rc::clone(&count);
+                let service = service_fn(move |request| echo(name, Rc::clone(&count), request));
+                let serving = tokio::task::spawn_local(async move {
+                    let io = TokioIo::new(stream);
+                    // How a connection ends is what the tests look at from the other side.
+                    let _ = match protocol {
+                        Protocol::Http1 => {
+                            hyper::server::conn::http1::Builder::new().serve_connection(io, service).await
+                        }
+                        Protocol::H2c => {
+                            hyper::server::conn::http2::Builder::new(LocalExecutor).serve_connection(io, service).await
+                        }
+                    };
+                });
+                live.borrow_mut().push(serving.abort_handle());
+            }
+        });
+        Self { address, served, connections, accepting: accepting.abort_handle() }
+    }
+
+    /// Connections that are open.
+    pub(super) fn connections(&self) -> usize {
+        self.connections.borrow().iter().filter(|connection| !connection.is_finished()).count()
+    }
+
+    /// Stops listening and closes every connection.
+    pub(super) fn stop(&self) {
+        self.accepting.abort();
+        self.connections.borrow().iter().for_each(tokio::task::AbortHandle::abort);
+    }
+}
+
+async fn echo(
+    name: &'static str,
+    served: Rc<Cell<u64>>,
+    request: Request<Incoming>,
+) -> Result<Response<Full<Bytes>>, Infallible> {
+    let (head, body) = request.into_parts();
+    let body = body.collect().await.map(http_body_util::Collected::to_bytes).unwrap_or_default();
+    served.set(served.get() + 1);
+    let mut answer = format!("{name} {} {}\n", head.method, head.uri).into_bytes();
+    for (name, value) in &head.headers {
+        answer.extend_from_slice(format!("{name}: {}\n", value.to_str().unwrap_or_default()).as_bytes());
+    }
+    answer.extend_from_slice(&body);
+    Ok(Response::new(Full::new(answer.into())))
+}
+
+/// A backend that follows a script: for each connection, one step for each request that begins on it.
+pub(super) async fn scripted(steps: &'static [&'static [Step]]) -> SocketAddr {
+    let listener = TcpListener::bind((Ipv4Addr::LOCALHOST, 0)).await.expect("bound");
+    let address = listener.local_addr().expect("address");
+    tokio::task::spawn_local(async move {
+        for steps in steps {
+            let Ok((mut stream, _)) = listener.accept().await else { return };
+            tokio::task::spawn_local(async move {
+                let mut bytes = vec![0; 64 * 1024];
+                for step in *steps {
+                    if stream.read(&mut bytes).await.unwrap_or_default() == 0 {
+                        return;
+                    }
+                    match step {
+                        Step::Say(answer) => drop(stream.write_all(answer.as_bytes()).await),
+                        Step::SayAndClose(answer) => {
+                            let _ = stream.write_all(answer.as_bytes()).await;
+                            return;
+                        }
+                        Step::Close => return,
+                    }
+                }
+                // Whatever comes now stays unanswered.
+                while stream.read(&mut bytes).await.unwrap_or_default() > 0 {}
+            });
+        }
+    });
+    address
+}
+
+/// What a scripted backend does when a request comes.
+#[derive(Clone, Copy, Debug)]
+pub(super) enum Step {
+    Say(&'static str),
+    SayAndClose(&'static str),
+    Close,
+}

@@ -114,10 +114,11 @@ mod tests {
         check(&request.body(()).expect("request").into_parts().0)
     }
 
+    type Headers = [(&'static str, &'static str)];
+
     #[test]
     fn heads_are_taken_or_refused() {
         let bad = Err(Rejection::BadRequest);
-        type Headers = [(&'static str, &'static str)];
         let cases: [(&str, &Headers, _); 16] = [
             ("/", &[("host", "a")], Ok(())),
             ("/", &[("host", "a:80")], Ok(())),

@@ -39,7 +39,7 @@ pub(crate) async fn handle(
     let (head, body) = request.into_parts();
     let version = head.version;
     let answer = answer(&open, head, body).await;
-    let mut response = answer.unwrap_or_else(|failure| failure.response());
+    let mut response = answer.unwrap_or_else(Failure::response);
     if version <= Version::HTTP_11 && open.connection.is_leaving(open.worker.now()) {
         response.headers_mut().insert(header::CONNECTION, HeaderValue::from_static("close"));
     }

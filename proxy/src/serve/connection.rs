@@ -196,12 +196,12 @@ async fn serve_stream(
     };
     let Some(sniffed) = sniffed else { return Ok(()) };
     let wire = Wire::new(stream, sniffed.bytes, Rc::clone(connection), Rc::clone(worker));
-    if sniffed.http2 {
-        serve_http2(worker, wire, connection).await?
+    let served = if sniffed.http2 {
+        serve_http2(worker, wire, connection).await
     } else {
-        serve_http1(worker, wire, connection).await?
-    }
-    Ok(())
+        serve_http1(worker, wire, connection).await
+    };
+    Ok(served?)
 }
 
 async fn serve_http1(worker: &Rc<Worker>, wire: Wire, connection: &Rc<Connection>) -> hyper::Result<()> {

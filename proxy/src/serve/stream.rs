@@ -89,13 +89,13 @@ async fn converse(
 ) -> anyhow::Result<()> {
     let (up, mut down) = open(link, epoch).await?;
     plane.accounts.borrow_mut().start_sending();
-    let mut stage = plane.stage.subscribe();
-    let (mut told, mut unsaved) = (false, false);
+    let mut stages = plane.stage.subscribe();
+    let (mut announced, mut unsaved) = (false, false);
     let mut resources = Resources::new();
     let mut seconds = tokio::time::interval(Duration::from_secs(1));
     seconds.set_missed_tick_behavior(MissedTickBehavior::Delay);
     loop {
-        if *stage.borrow_and_update() == Stage::Draining && !std::mem::replace(&mut told, true) {
+        if *stages.borrow_and_update() == Stage::Draining && !std::mem::replace(&mut announced, true) {
             up.send(message(Up::Draining(v1::Draining {}))).await?;
         }
         tokio::select! {
@@ -108,7 +108,7 @@ async fn converse(
                 }
                 None => return Ok(()),
             },
-            _ = stage.changed() => {}
+            _ = stages.changed() => {}
             _ = seconds.tick() => {
                 push(plane, &up);
                 // Once a second at most: saving takes longer than serving.

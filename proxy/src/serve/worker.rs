@@ -3,6 +3,7 @@
 
 use std::cell::{Cell, RefCell};
 use std::net::{IpAddr, SocketAddr};
+use std::ops::Deref;
 use std::rc::Rc;
 use std::sync::Arc;
 use std::sync::atomic::{AtomicUsize, Ordering::Relaxed};
@@ -13,6 +14,7 @@ use sluice_proxy_core::cells::CellId;
 use sluice_proxy_core::model::Protocol;
 use sluice_proxy_core::table::{Readiness, Snapshot};
 use sluice_signals::duration_bucket;
+use tokio::runtime::LocalOptions;
 use tokio::sync::{mpsc, oneshot};
 use tokio::time::MissedTickBehavior;
 
@@ -72,7 +74,7 @@ impl WorkerHandle {
         let (cells, load) = (Arc::<WorkerCells>::default(), Arc::<Load>::default());
         let (worker_cells, worker_load) = (Arc::clone(&cells), Arc::clone(&load));
         let runtime =
-            move || tokio::runtime::Builder::new_current_thread().enable_all().build_local(Default::default());
+            move || tokio::runtime::Builder::new_current_thread().enable_all().build_local(LocalOptions::default());
         std::thread::Builder::new().name(format!("worker-{number}")).spawn(move || match runtime() {
             Ok(runtime) => runtime.block_on(Worker::run(inbox, worker_cells, worker_load)),
             // Its inbox is gone with it, which the control thread sees at the first swap.
@@ -94,7 +96,20 @@ pub(crate) struct Worker {
     now: Cell<u32>,
     draining: Cell<Option<Drain>>,
     random: RefCell<fastrand::Rng>,
-    snapshot: RefCell<Rc<Arc<Snapshot>>>,
+    snapshot: RefCell<Rc<Served>>,
+}
+
+/// A snapshot as a worker holds it: counted on this thread alone, so that a request takes hold of it without touching a
+/// count that other threads use.
+#[derive(Debug, Default)]
+pub(crate) struct Served(Arc<Snapshot>);
+
+impl Deref for Served {
+    type Target = Snapshot;
+
+    fn deref(&self) -> &Snapshot {
+        &self.0
+    }
 }
 
 /// Since when and over how many seconds clients are asked to leave.
@@ -152,7 +167,7 @@ impl Worker {
             Message::Drain { spread } => self.drain(spread.as_secs() as u32),
             Message::Swap(snapshot, served) => {
                 self.pools.follow(&snapshot);
-                *self.snapshot.borrow_mut() = Rc::new(snapshot);
+                *self.snapshot.borrow_mut() = Rc::new(Served(snapshot));
                 let _ = served.send(());
             }
         }
@@ -186,7 +201,7 @@ impl Worker {
     }
 
     /// What is served now. A request asks once and keeps what it got.
-    pub(crate) fn snapshot(&self) -> Rc<Arc<Snapshot>> {
+    pub(crate) fn snapshot(&self) -> Rc<Served> {
         Rc::clone(&self.snapshot.borrow())
     }
 

@@ -143,7 +143,7 @@ impl Endpoint {
     pub(crate) async fn lease(self: &Rc<Self>, fresh: bool, now: u32) -> Result<Lease, ConnectError> {
         let leased = match self.protocol {
             Protocol::Http1 => self.lease_http1(fresh, now).await,
-            Protocol::H2c => self.lease_http2(fresh).await,
+            Protocol::H2c => self.lease_http2().await,
         };
         self.refused_at.set(leased.is_err().then_some(now));
         leased
@@ -181,25 +181,26 @@ impl Endpoint {
         Some(idle.sender)
     }
 
-    async fn lease_http2(self: &Rc<Self>, fresh: bool) -> Result<Lease, ConnectError> {
-        let shared = match self.open_shared().filter(|_| !fresh) {
-            Some(shared) => return Ok(Lease::new(Rc::clone(self), Sender::Http2(Stream::new(shared)), true)),
-            None => {
-                let _opening = self.opening.lock().await;
-                match self.open_shared().filter(|_| !fresh) {
-                    Some(shared) => shared,
-                    None => {
-                        let sender = connect::http2(self.address).await?;
-                        let shared = Rc::new(Shared { sender, streams: Cell::new(0) });
-                        if self.wanted.get() {
-                            self.shared.borrow_mut().push(Rc::clone(&shared));
-                        }
-                        shared
-                    }
-                }
-            }
-        };
-        Ok(Lease::new(Rc::clone(self), Sender::Http2(Stream::new(shared)), false))
+    /// One that has ended is not among the shared ones any more, so there is no need to ask for a fresh one.
+    async fn lease_http2(self: &Rc<Self>) -> Result<Lease, ConnectError> {
+        if let Some(shared) = self.open_shared() {
+            return Ok(self.lease_stream(shared, true));
+        }
+        let _opening = self.opening.lock().await;
+        // Another request may have opened one while this one waited.
+        if let Some(shared) = self.open_shared() {
+            return Ok(self.lease_stream(shared, true));
+        }
+        let sender = connect::http2(self.address).await?;
+        let shared = Rc::new(Shared { sender, streams: Cell::new(0) });
+        if self.wanted.get() {
+            self.shared.borrow_mut().push(Rc::clone(&shared));
+        }
+        Ok(self.lease_stream(shared, false))
+    }
+
+    fn lease_stream(self: &Rc<Self>, shared: Rc<Shared>, reused: bool) -> Lease {
+        Lease::new(Rc::clone(self), Sender::Http2(Stream::new(shared)), reused)
     }
 
     fn open_shared(&self) -> Option<Rc<Shared>> {

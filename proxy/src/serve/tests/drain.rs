@@ -12,7 +12,7 @@ use crate::serve::drain::{Times, drain};
 use crate::serve::plane::Stage;
 use crate::serve::worker::Message;
 
-const LONG: Duration = Duration::from_secs(60);
+const LONG: Duration = Duration::from_mins(1);
 
 #[test]
 fn an_idle_connection_is_answered_and_then_asked_to_leave() {

@@ -38,6 +38,14 @@ impl Session {
         }
     }
 
+    async fn hello(&mut self) -> v1::Hello {
+        self.next(|message| if let Up::Hello(hello) = message { Some(hello) } else { None }).await
+    }
+
+    async fn cells(&mut self) -> Vec<v1::Cell> {
+        self.next(|message| if let Up::Counters(counters) = message { Some(counters.cells) } else { None }).await
+    }
+
     async fn ack(&mut self) -> v1::Ack {
         self.next(|message| if let Up::Ack(ack) = message { Some(ack) } else { None }).await
     }
@@ -84,33 +92,42 @@ fn backend(name: &str, echo: &Echo) -> v1::Resource {
     resource(&format!("backend/{name}"), &json)
 }
 
-#[test]
-fn the_stream_is_followed_over_deltas_refusals_and_a_new_connection() {
-    run(async {
+/// A data plane that follows a controller, and its first stream.
+struct Followed {
+    proxy: Proxy,
+    session: Session,
+    sessions: mpsc::UnboundedReceiver<(Session, Option<String>)>,
+    hello: v1::Hello,
+    bearer: Option<String>,
+}
+
+impl Followed {
+    async fn start(test: &str) -> Self {
         let socket = tokio::net::TcpListener::bind(("127.0.0.1", 0)).await.expect("bound");
         let address = socket.local_addr().expect("address");
-        let (sessions, mut connected) = mpsc::unbounded_channel();
-        let service = ConfigurationServer::new(Controller { sessions });
+        let (sender, mut sessions) = mpsc::unbounded_channel();
+        let service = ConfigurationServer::new(Controller { sessions: sender });
         let server = tonic::transport::Server::builder().add_service(service);
         tokio::task::spawn_local(server.serve_with_incoming(TcpListenerStream::new(socket)));
-
-        let (one, two) = (Echo::start("one", Protocol::Http1).await, Echo::start("two", Protocol::Http1).await);
-        let proxy = Proxy::idle();
-        let token = std::env::temp_dir().join(format!("sluice-token-{}", std::process::id()));
+        let token = std::env::temp_dir().join(format!("sluice-token-{test}-{}", std::process::id()));
         std::fs::write(&token, "secret\n").expect("written");
-        let link = Link {
-            uri: format!("http://{address}").parse().expect("uri"),
-            ca: None,
-            token: Some(token.clone()),
-            pod: "pod-1".into(),
-        };
+        let uri = format!("http://{address}").parse().expect("uri");
+        let link = Link { uri, ca: None, token: Some(token), pod: "pod-1".into() };
+        let proxy = Proxy::idle();
         let plane = Rc::clone(&proxy.plane);
         tokio::task::spawn_local(async move { follow(&plane, &link, None).await });
+        let (mut session, bearer) = sessions.recv().await.expect("a stream");
+        let hello = session.hello().await;
+        Self { proxy, session, sessions, hello, bearer }
+    }
+}
 
-        let (mut session, bearer) = connected.recv().await.expect("a stream");
-        assert_eq!(bearer.as_deref(), Some("Bearer secret"));
-        let hello = session.next(|message| if let Up::Hello(hello) = message { Some(hello) } else { None }).await;
-        assert_eq!(hello.pod, "pod-1");
+#[test]
+fn updates_are_served_or_refused_and_counters_come_back() {
+    run(async {
+        let (one, two) = (Echo::start("one", Protocol::Http1).await, Echo::start("two", Protocol::Http1).await);
+        let Followed { proxy, mut session, hello, bearer, sessions: _sessions } = Followed::start("updates").await;
+        assert_eq!((hello.pod.as_str(), bearer.as_deref()), ("pod-1", Some("Bearer secret")));
         assert_eq!(*proxy.plane.stage.borrow(), Stage::Starting);
 
         let upsert = vec![listener(proxy.port), route(1, "one"), backend("one", &one), backend("two", &two)];
@@ -124,12 +141,12 @@ fn the_stream_is_followed_over_deltas_refusals_and_a_new_connection() {
         assert_eq!(session.ack().await.error, "");
         assert!(client.get().await.body.starts_with("two"));
 
-        let bad = resource(
-            "route/x",
-            r#"{"kind":"Route","id":"x","generation":1,"created":0,"listeners":["l"],
-            "rules":[{"name":"0","matches":[{"path":{"type":"Regex","value":"("}}]}]}"#,
-        );
-        session.send(v1::Update { update: 9, full: false, upsert: vec![bad], remove: vec![] }).await;
+        let rule = r#"{"name":"0","matches":[{"path":{"type":"Regex","value":"("}}]}"#;
+        let bad =
+            format!(r#"{{"kind":"Route","id":"x","generation":1,"created":0,"listeners":["l"],"rules":[{rule}]}}"#);
+        session
+            .send(v1::Update { update: 9, full: false, upsert: vec![resource("route/x", &bad)], remove: vec![] })
+            .await;
         let refused = session.ack().await;
         assert!(refused.update == 9 && refused.error.starts_with("route/x: "), "{refused:?}");
         assert!(client.get().await.body.starts_with("two"));
@@ -138,29 +155,41 @@ fn the_stream_is_followed_over_deltas_refusals_and_a_new_connection() {
         session.send(v1::Update { update: 10, full: false, upsert: vec![], remove }).await;
         assert_eq!(session.ack().await, v1::Ack { update: 10, error: String::new() });
 
-        let counted = |cell: &v1::Cell| (cell.backend.clone(), cell.generation, cell.started, cell.responses[1]);
-        let cells = |message| if let Up::Counters(counters) = message { Some(counters.cells) } else { None };
-        proxy.plane.collect().await;
-        let mut cells_seen: Vec<_> = session.next(cells).await.iter().map(counted).collect();
-        cells_seen.sort();
-        assert_eq!(cells_seen.last(), Some(&("two".to_owned(), 2, 2, 2)));
+        proxy.settled("two").await;
+        let mut counted: Vec<_> =
+            session.cells().await.into_iter().map(|cell| (cell.backend, cell.generation, cell.started)).collect();
+        counted.sort();
+        assert_eq!(counted.last(), Some(&("two".to_owned(), 2, 2)));
+    });
+}
 
-        // The controller restarts: everything is said anew, and meanwhile everything goes on.
+#[test]
+fn a_controller_that_comes_back_is_told_everything_anew() {
+    run(async {
+        let echo = Echo::start("echo", Protocol::Http1).await;
+        let Followed { proxy, mut session, hello, mut sessions, .. } = Followed::start("anew").await;
+        let update = |update, generation| v1::Update {
+            update,
+            full: true,
+            upsert: vec![listener(proxy.port), route(generation, "b"), backend("b", &echo)],
+            remove: vec![],
+        };
+        session.send(update(7, 1)).await;
+        assert_eq!(session.ack().await.update, 7);
+        let mut client = proxy.client().await;
+        assert_eq!(client.get().await.status, 200);
+
         drop(session);
-        assert!(client.get().await.body.starts_with("two"));
-        let (mut session, _) = connected.recv().await.expect("another stream");
-        let again = session.next(|message| if let Up::Hello(hello) = message { Some(hello) } else { None }).await;
-        assert_eq!(again.epoch, hello.epoch);
-        let upsert = vec![listener(proxy.port), route(3, "one"), backend("one", &one)];
-        session.send(v1::Update { update: 1, full: true, upsert, remove: vec![] }).await;
+        assert_eq!(client.get().await.status, 200);
+        let (mut session, _) = sessions.recv().await.expect("another stream");
+        assert_eq!(session.hello().await.epoch, hello.epoch);
+        session.send(update(1, 2)).await;
         assert_eq!(session.ack().await, v1::Ack { update: 1, error: String::new() });
-        assert!(client.get().await.body.starts_with("one"));
-        proxy.plane.collect().await;
-        let cells = session.next(cells).await;
-        assert!(cells.iter().any(|cell| cell.generation == 2 && cell.started == 3), "{cells:?}");
+        proxy.settled("b").await;
+        let cells = session.cells().await;
+        assert!(cells.iter().any(|cell| cell.generation == 1 && cell.responses[1] == 2), "{cells:?}");
 
         proxy.plane.stage.send_replace(Stage::Draining);
         session.next(|message| matches!(message, Up::Draining(_)).then_some(())).await;
-        std::fs::remove_file(token).expect("removed");
     });
 }

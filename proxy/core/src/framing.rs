@@ -1,4 +1,7 @@
-//! What a request's head must be for us to forward it: one pure function over the parsed head.
+//! What a request must be for us to forward it: one pure function over the parsed head, and one over the bytes in front
+//! of the parser ([`scanner`]).
+
+pub mod scanner;
 
 use http::{HeaderMap, Method, StatusCode, Version, header, request};
 

@@ -32,8 +32,8 @@ const STREAM_WINDOW: u32 = 64 * 1024;
 const CONNECTION_WINDOW: u32 = 1024 * 1024;
 const PENDING_RESETS: usize = 20;
 const LOCAL_RESETS: usize = 100;
-/// Bytes that may wait to be sent on one stream or connection.
-const SEND_BUFFER: usize = 64 * 1024;
+/// Bytes that one connection or stream may hold, each way.
+const BUFFER: usize = 64 * 1024;
 
 /// What a worker knows of one connection.
 #[derive(Debug)]
@@ -195,12 +195,10 @@ async fn serve_stream(
         .await?
     };
     let Some(sniffed) = sniffed else { return Ok(()) };
-    let wire = Wire::new(stream, sniffed.bytes, Rc::clone(connection), Rc::clone(worker));
-    let served = if sniffed.http2 {
-        serve_http2(worker, wire, connection).await
-    } else {
-        serve_http1(worker, wire, connection).await
-    };
+    let http2 = sniffed.http2;
+    let wire = Wire::new(stream, sniffed, Rc::clone(connection), Rc::clone(worker));
+    let served =
+        if http2 { serve_http2(worker, wire, connection).await } else { serve_http1(worker, wire, connection).await };
     Ok(served?)
 }
 
@@ -210,6 +208,7 @@ async fn serve_http1(worker: &Rc<Worker>, wire: Wire, connection: &Rc<Connection
         http1::Builder::new()
             .max_headers(framing::MAX_FIELDS)
             .max_header_size(framing::MAX_HEAD_BYTES)
+            .max_buf_size(BUFFER)
             .serve_connection(wire, service)
     );
     until(connection, |context, order| {
@@ -234,7 +233,7 @@ async fn serve_http2(worker: &Rc<Worker>, wire: Wire, connection: &Rc<Connection
             .max_header_list_size(framing::MAX_HEAD_BYTES as u32)
             .max_pending_accept_reset_streams(PENDING_RESETS)
             .max_local_error_reset_streams(LOCAL_RESETS)
-            .max_send_buf_size(SEND_BUFFER)
+            .max_send_buf_size(BUFFER)
             .serve_connection(wire, service)
     );
     until(connection, |context, order| {

@@ -1,17 +1,24 @@
-//! The bytes of a client's connection: which protocol they begin, and when they come.
+//! The bytes of a client's connection: which protocol they begin, when they come, and whether they may be parsed.
 
 use std::io;
 use std::pin::Pin;
 use std::rc::Rc;
-use std::task::{Context, Poll};
+use std::task::{Context, Poll, ready};
 
 use hyper::rt::{Read, ReadBufCursor, Write};
-use hyper_util::rt::TokioIo;
-use tokio::io::AsyncReadExt;
+use sluice_proxy_core::framing::scanner::{Scanner, Violation};
+use tokio::io::{AsyncRead, AsyncReadExt, AsyncWrite, ReadBuf};
 use tokio::net::TcpStream;
 
 use super::connection::Connection;
 use super::worker::Worker;
+
+/// Bytes read at once: what hyper's buffer takes when a body is large.
+pub(super) const SCRATCH: usize = 64 * 1024;
+
+/// Given to the parser in place of what was refused: it answers 400 to this in any part of a head, after what it has
+/// still to answer, and closes the connection.
+const POISON: &[u8] = b"\0\r\n\r\n";
 
 /// What an HTTP/2 client with prior knowledge sends first.
 const PREFACE: &[u8; 24] = b"PRI * HTTP/2.0\r\n\r\nSM\r\n\r\n";
@@ -50,15 +57,36 @@ pub(super) async fn sniff(stream: &mut TcpStream, note_read: impl Fn()) -> io::R
 /// A client's connection for hyper.
 #[derive(Debug)]
 pub(super) struct Wire {
-    stream: TokioIo<TcpStream>,
+    stream: TcpStream,
     head: Head,
+    /// None where the protocol has frames of its own.
+    scanner: Option<Scanner>,
+    refused: bool,
     connection: Rc<Connection>,
     worker: Rc<Worker>,
 }
 
 impl Wire {
-    pub(super) fn new(stream: TcpStream, head: Head, connection: Rc<Connection>, worker: Rc<Worker>) -> Self {
-        Self { stream: TokioIo::new(stream), head, connection, worker }
+    pub(super) fn new(stream: TcpStream, sniffed: Sniffed, connection: Rc<Connection>, worker: Rc<Worker>) -> Self {
+        let scanner = (!sniffed.http2).then(Scanner::default);
+        Self { stream, head: sniffed.bytes, scanner, refused: false, connection, worker }
+    }
+
+    /// Passes bytes on as far as they are acceptable.
+    fn pass(&mut self, bytes: &[u8], buffer: &mut ReadBufCursor<'_>) -> io::Result<()> {
+        let looked = self.scanner.as_mut().map_or(Ok(()), |scanner| scanner.look(bytes));
+        match looked {
+            Ok(()) => buffer.put_slice(bytes),
+            Err(Violation::Body) => return Err(io::ErrorKind::InvalidData.into()),
+            Err(Violation::Head(from)) => {
+                self.refused = true;
+                // In front of it may be whole requests, which are answered.
+                let room = buffer.remaining().saturating_sub(POISON.len());
+                buffer.put_slice(&bytes[..from.min(room)]);
+                buffer.put_slice(&POISON[..POISON.len().min(buffer.remaining())]);
+            }
+        }
+        Ok(())
     }
 }
 
@@ -68,19 +96,25 @@ impl Read for Wire {
         context: &mut Context<'_>,
         mut buffer: ReadBufCursor<'_>,
     ) -> Poll<io::Result<()>> {
-        let head = &mut self.head;
-        if head.from < head.to {
-            let waiting = &head.bytes[usize::from(head.from)..usize::from(head.to)];
+        let wire = &mut *self;
+        if wire.refused {
+            // The parser has not come to its end yet. Nothing more is read, and nothing is to wake it.
+            return Poll::Pending;
+        }
+        if wire.head.from < wire.head.to {
+            let bytes = wire.head.bytes;
+            let waiting = &bytes[usize::from(wire.head.from)..usize::from(wire.head.to)];
             let length = waiting.len().min(buffer.remaining());
-            buffer.put_slice(&waiting[..length]);
-            head.from += length as u8;
-            return Poll::Ready(Ok(()));
+            wire.head.from += length as u8;
+            return Poll::Ready(wire.pass(&waiting[..length], &mut buffer));
         }
-        let read = Pin::new(&mut self.stream).poll_read(context, buffer);
-        if matches!(read, Poll::Ready(Ok(()))) {
-            self.connection.note_read(self.worker.now());
-        }
-        read
+        let worker = Rc::clone(&wire.worker);
+        let mut scratch = worker.scratch.borrow_mut();
+        let length = scratch.len().min(buffer.remaining());
+        let mut read = ReadBuf::new(&mut scratch[..length]);
+        ready!(Pin::new(&mut wire.stream).poll_read(context, &mut read))?;
+        wire.connection.note_read(worker.now());
+        Poll::Ready(wire.pass(read.filled(), &mut buffer))
     }
 }
 

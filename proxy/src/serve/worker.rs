@@ -20,6 +20,7 @@ use tokio::time::MissedTickBehavior;
 
 use super::connection::{self, Connection};
 use super::counters::{BUCKETS, WorkerCells};
+use super::wire::SCRATCH;
 use crate::upstream::{Lease, Pools};
 
 /// Requests in flight of one cell, by age.
@@ -92,6 +93,8 @@ pub(crate) struct Worker {
     pub(crate) in_flight: RefCell<Slab<(CellId, Instant)>>,
     pub(crate) load: Arc<Load>,
     pub(crate) pools: Pools,
+    /// Where connections read to, one at a time, before hyper gets what may be parsed.
+    pub(crate) scratch: RefCell<Box<[u8]>>,
     /// Seconds since the start, to which the clock is read once a second instead of at every request.
     now: Cell<u32>,
     draining: Cell<Option<Drain>>,
@@ -127,6 +130,7 @@ impl Worker {
             in_flight: RefCell::default(),
             load,
             pools: Pools::default(),
+            scratch: RefCell::new(vec![0; SCRATCH].into()),
             now: Cell::new(0),
             draining: Cell::new(None),
             random: RefCell::new(fastrand::Rng::new()),

@@ -73,6 +73,9 @@ fn what_cannot_be_forwarded_is_refused() {
         (format!("GET /{} HTTP/1.1\r\nhost: {HOST}\r\n\r\n", "a".repeat(9_000)), 414),
         (format!("GET / HTTP/1.1\r\nhost: {HOST}\r\nx: {}\r\n\r\n", "a".repeat(33_000)), 431),
         (format!("GET / HTTP/1.1\r\nhost: {HOST}\r\n{}\r\n", "x: y\r\n".repeat(101)), 431),
+        (format!("POST / HTTP/1.1\r\nhost: {HOST}\r\ncontent-length: 1\r\ntransfer-encoding: chunked\r\n\r\n"), 400),
+        (format!("POST / HTTP/1.1\r\nhost: {HOST}\r\ncontent-length: 1\r\ncontent-length: 1\r\n\r\nx"), 400),
+        (format!("GET / HTTP/1.1\nhost: {HOST}\n\n"), 400),
     ];
     run(async move {
         let echo = Echo::start("echo", Protocol::Http1).await;
@@ -81,6 +84,27 @@ fn what_cannot_be_forwarded_is_refused() {
             assert_eq!(proxy.client().await.exchange(&request).await.status, status, "{request:.80}");
         }
         assert_eq!(echo.served.get(), 0);
+    });
+}
+
+#[test]
+fn what_is_refused_behind_a_good_request_does_not_spoil_it() {
+    run(async {
+        let echo = Echo::start("echo", Protocol::Http1).await;
+        let proxy = Proxy::serving(&[("b", 1, &[echo.address])]).await;
+        let mut client = proxy.client().await;
+        let good = format!("POST / HTTP/1.1\r\nhost: {HOST}\r\ncontent-length: 4\r\n\r\ngood");
+        let bad = format!("POST / HTTP/1.1\r\nhost: {HOST}\r\ncontent-length: 1\r\ntransfer-encoding: chunked\r\n\r\n");
+        assert!(client.exchange(&format!("{good}{bad}0\r\n\r\n")).await.body.ends_with("good"));
+        assert_eq!(client.answer().await.expect("an answer").status, 400);
+        assert!(client.is_ended().await);
+        assert_eq!(echo.served.get(), 1);
+        // Inside a body that is on its way there is nothing to answer any more.
+        let mut client = proxy.client().await;
+        let chunk = "transfer-encoding: chunked\r\n\r\n3\nabc\r\n0\r\n\r\n";
+        client.send(&format!("POST / HTTP/1.1\r\nhost: {HOST}\r\n{chunk}")).await;
+        assert!(client.answer().await.is_none_or(|answer| answer.status == 400));
+        assert_eq!(proxy.settled("b").await.connection_failures, 0);
     });
 }
 

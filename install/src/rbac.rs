@@ -1,0 +1,239 @@
+//! Who may do what at the API server, and why: one table, from which the roles are written.
+
+use std::fmt::Write;
+
+/// The operator's and the proxy's namespace.
+pub const NAMESPACE: &str = "sluice-system";
+
+/// Whom a role is for.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+enum Subject {
+    /// A ServiceAccount in [`NAMESPACE`], in every namespace of the cluster.
+    Everywhere(&'static str),
+    /// A ServiceAccount in [`NAMESPACE`], there only.
+    AtHome(&'static str),
+    /// Everyone who has the built-in role of this name.
+    Aggregated(&'static str),
+}
+
+/// A set of rights.
+struct Role {
+    name: &'static str,
+    subject: Subject,
+    rules: &'static [Rule],
+}
+
+/// One right, with the reason for it.
+struct Rule {
+    group: &'static str,
+    resources: &'static [&'static str],
+    /// Names of objects; empty means all. Creating cannot be bound to a name.
+    names: &'static [&'static str],
+    verbs: &'static [&'static str],
+    reason: &'static str,
+}
+
+const fn rule(
+    group: &'static str,
+    resources: &'static [&'static str],
+    verbs: &'static [&'static str],
+    reason: &'static str,
+) -> Rule {
+    Rule { group, resources, names: &[], verbs, reason }
+}
+
+const GATEWAY: &str = "gateway.networking.k8s.io";
+const READ: &[&str] = &["get", "list", "watch"];
+
+const OPERATOR: &[Rule] = &[
+    rule("sluice.dev", &["rollouts"], &["get", "list", "watch", "patch"], "finalizer, and to consume operations"),
+    rule("sluice.dev", &["rollouts/status"], &["patch", "update"], "reports what it does"),
+    rule(
+        "apps",
+        &["deployments"],
+        &["get", "list", "watch", "create", "patch", "delete"],
+        "label, pause and resume the workload; make and remove the canary",
+    ),
+    rule("apps", &["replicasets"], READ, "which version serves, and how far it is"),
+    rule(
+        "apps",
+        &["controllerrevisions"],
+        &["get", "list", "watch", "create", "delete"],
+        "freezes the revision of a run",
+    ),
+    rule("", &["pods"], READ, "why a canary is not ready"),
+    rule(
+        "",
+        &["services"],
+        &["get", "list", "watch", "create", "patch", "delete"],
+        "the stable Service's selector; make and remove the canary's Service",
+    ),
+    rule(GATEWAY, &["httproutes"], &["get", "list", "watch", "patch"], "steps the weights"),
+    rule("events.k8s.io", &["events"], &["create", "patch"], "one Event for each transition"),
+];
+
+const PROXY_CONTROLLER: &[Rule] = &[
+    rule(GATEWAY, &["gatewayclasses", "gateways", "httproutes", "referencegrants"], READ, "what is to be served"),
+    rule(
+        GATEWAY,
+        &["gatewayclasses/status", "gateways/status", "httproutes/status"],
+        &["patch", "update"],
+        "reports what is served",
+    ),
+    rule("", &["namespaces"], READ, "allowedRoutes selects by labels of namespaces"),
+    rule("", &["services"], READ, "ports of backends"),
+    rule("discovery.k8s.io", &["endpointslices"], READ, "addresses of backends"),
+    rule("authentication.k8s.io", &["tokenreviews"], &["create"], "who a data plane or the operator is"),
+];
+
+const PROXY_CONTROLLER_HOME: &[Rule] = &[
+    rule("", &["services"], &["create", "update", "patch", "delete"], "one Service for each Gateway"),
+    rule("", &["pods"], READ, "which data planes there are"),
+    rule("", &["secrets"], &["create"], "keeps its certificate; creating cannot be bound to a name"),
+    Rule {
+        group: "",
+        resources: &["secrets"],
+        names: &["sluice-proxy-controller-tls"],
+        verbs: &["get", "update", "patch"],
+        reason: "its certificate",
+    },
+    rule("", &["configmaps"], &["create"], "publishes its CA; creating cannot be bound to a name"),
+    Rule {
+        group: "",
+        resources: &["configmaps"],
+        names: &["sluice-proxy-ca"],
+        verbs: &["get", "update", "patch"],
+        reason: "its CA, which data planes and the operator pin",
+    },
+    rule("events.k8s.io", &["events"], &["create", "patch"], "one Event for each change of its own state"),
+];
+
+const ROLES: &[Role] = &[
+    Role { name: "sluice-operator", subject: Subject::Everywhere("sluice-operator"), rules: OPERATOR },
+    Role {
+        name: "sluice-proxy-controller",
+        subject: Subject::Everywhere("sluice-proxy-controller"),
+        rules: PROXY_CONTROLLER,
+    },
+    Role {
+        name: "sluice-proxy-controller",
+        subject: Subject::AtHome("sluice-proxy-controller"),
+        rules: PROXY_CONTROLLER_HOME,
+    },
+    Role {
+        name: "sluice-view",
+        subject: Subject::Aggregated("view"),
+        rules: &[rule("sluice.dev", &["rollouts"], READ, "who may look at a namespace may look at its Rollouts")],
+    },
+    // The built-in admin contains edit.
+    Role {
+        name: "sluice-edit",
+        subject: Subject::Aggregated("edit"),
+        rules: &[
+            rule(
+                "sluice.dev",
+                &["rollouts"],
+                &["create", "update", "patch", "delete", "deletecollection"],
+                "who may change a namespace's workloads may change its Rollouts",
+            ),
+            rule("sluice.dev", &["rollouts"], &["promote", "abort"], "and may use operations"),
+        ],
+    },
+];
+
+/// The roles and their bindings as YAML documents.
+pub(crate) fn documents() -> Vec<String> {
+    ROLES.iter().flat_map(Role::documents).collect()
+}
+
+impl Role {
+    fn documents(&self) -> Vec<String> {
+        let (kind, namespace) = match self.subject {
+            Subject::AtHome(_) => ("Role", format!("\n  namespace: {NAMESPACE}")),
+            Subject::Everywhere(_) | Subject::Aggregated(_) => ("ClusterRole", String::new()),
+        };
+        let name = self.name;
+        let mut labels = "{app.kubernetes.io/part-of: sluice}".to_owned();
+        if let Subject::Aggregated(to) = self.subject {
+            labels = format!(
+                "\n    app.kubernetes.io/part-of: sluice\n    rbac.authorization.k8s.io/aggregate-to-{to}: \"true\""
+            );
+        }
+        let space = if labels.starts_with('\n') { "" } else { " " };
+        let head = |kind: &str| {
+            format!("apiVersion: rbac.authorization.k8s.io/v1\nkind: {kind}\nmetadata:\n  name: {name}{namespace}\n")
+        };
+        let mut role = format!("{}  labels:{space}{labels}\nrules:\n", head(kind));
+        for rule in self.rules {
+            rule.write(&mut role);
+        }
+        match self.subject {
+            Subject::Aggregated(_) => vec![role],
+            Subject::Everywhere(account) | Subject::AtHome(account) => vec![
+                role,
+                format!(
+                    "{}  labels:{space}{labels}\nroleRef:\n  apiGroup: rbac.authorization.k8s.io\n  kind: {kind}\n  \
+                     name: {name}\nsubjects:\n- kind: ServiceAccount\n  name: {account}\n  namespace: {NAMESPACE}\n",
+                    head(&format!("{kind}Binding"))
+                ),
+            ],
+        }
+    }
+}
+
+impl Rule {
+    fn write(&self, to: &mut String) {
+        let Self { group, resources, names, verbs, reason } = self;
+        let group = if group.is_empty() { "\"\"" } else { group };
+        // Writing to a String cannot fail.
+        let _ = writeln!(to, "# {reason}\n- apiGroups: [{group}]\n  resources: [{}]", resources.join(", "));
+        if !names.is_empty() {
+            let _ = writeln!(to, "  resourceNames: [{}]", names.join(", "));
+        }
+        let _ = writeln!(to, "  verbs: [{}]", verbs.join(", "));
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use super::{ROLES, Rule, Subject};
+
+    fn rules_of(account: &str) -> Vec<&'static Rule> {
+        let roles = ROLES.iter().filter(|role| match role.subject {
+            Subject::Everywhere(name) | Subject::AtHome(name) => name == account,
+            Subject::Aggregated(_) => false,
+        });
+        roles.flat_map(|role| role.rules).collect()
+    }
+
+    #[test]
+    fn no_right_is_open_ended_and_each_has_its_reason() {
+        let rules = ROLES.iter().flat_map(|role| role.rules);
+        for Rule { group, resources, names, verbs, reason } in rules {
+            let words = [*group].into_iter().chain([*resources, *names, *verbs].concat());
+            for word in words {
+                assert!(!["*", "escalate", "bind", "impersonate", "pods/exec"].contains(&word), "{word}");
+            }
+            assert!(!reason.is_empty() && !verbs.is_empty());
+        }
+    }
+
+    #[test]
+    fn the_operator_sees_no_secret_and_no_configmap() {
+        for rule in rules_of("sluice-operator") {
+            assert!(!rule.resources.iter().any(|resource| ["secrets", "configmaps"].contains(resource)));
+        }
+    }
+
+    #[test]
+    fn the_data_plane_may_do_nothing() {
+        assert!(rules_of("sluice-proxy").is_empty());
+    }
+
+    #[test]
+    fn secrets_are_read_by_name_only() {
+        for rule in rules_of("sluice-proxy-controller").iter().filter(|rule| rule.resources.contains(&"secrets")) {
+            assert!(rule.verbs == ["create"] || rule.names == ["sluice-proxy-controller-tls"]);
+        }
+    }
+}

@@ -1,6 +1,7 @@
-//! What a request must be for us to forward it: one pure function over the parsed head, and one over the bytes in front
-//! of the parser ([`scanner`]).
+//! What a request must be for us to forward it: one pure function over the parsed head, one over its [`path`], and one
+//! over the bytes in front of the parser ([`scanner`]).
 
+pub mod path;
 pub mod scanner;
 
 use http::{HeaderMap, Method, StatusCode, Version, header, request};

@@ -47,8 +47,9 @@ pub(crate) async fn handle(
     Ok(response)
 }
 
-async fn answer(open: &Open, head: request::Parts, body: Incoming) -> Result<Response<ResponseBody>, Failure> {
+async fn answer(open: &Open, mut head: request::Parts, body: Incoming) -> Result<Response<ResponseBody>, Failure> {
     framing::check(&head).map_err(Failure::Rejected)?;
+    framing::path::normalise_request(&mut head).map_err(Failure::Rejected)?;
     let snapshot = open.worker.snapshot();
     let host = host_of(&head);
     let matched = snapshot.route(open.connection.bind_port, &host, head.uri.path(), &head).ok_or(Failure::NoRoute)?;

@@ -26,6 +26,8 @@ const HEAD_SECONDS: u32 = 10;
 /// Seconds that a connection may be idle.
 const IDLE_SECONDS_HTTP1: u32 = 75;
 const IDLE_SECONDS_HTTP2: u32 = 300;
+/// Seconds without a byte either way after which an open request is given up.
+const STALLED_SECONDS: u32 = 300;
 /// Limits of one HTTP/2 connection: open streams, bytes on their way to us, resets before we stop listening.
 const STREAMS: u32 = 100;
 const STREAM_WINDOW: u32 = 64 * 1024;
@@ -88,8 +90,20 @@ impl Connection {
 
     /// Bytes have arrived.
     pub(crate) fn note_read(&self, now: u32) {
-        if self.phase.get() == Phase::Idle {
-            self.phase.set(Phase::Head);
+        match self.phase.get() {
+            Phase::Idle => {
+                self.phase.set(Phase::Head);
+                self.since.set(now);
+            }
+            Phase::Busy => self.since.set(now),
+            // The time for a head runs from its first byte.
+            Phase::Head => {}
+        }
+    }
+
+    /// Bytes have left.
+    pub(crate) fn note_written(&self, now: u32) {
+        if self.phase.get() == Phase::Busy {
             self.since.set(now);
         }
     }
@@ -115,6 +129,10 @@ impl Connection {
     /// Ends what has waited for its client too long, and tells HTTP/2 clients to leave when it is time.
     pub(crate) fn sweep(&self, now: u32) {
         let waited = now.saturating_sub(self.since.get());
+        if self.requests.get() > 0 && waited >= STALLED_SECONDS {
+            self.give(Order::Abort);
+            return;
+        }
         if self.http2.get() {
             let idle = self.requests.get() == 0 && waited >= IDLE_SECONDS_HTTP2;
             if idle || self.is_leaving(now) {
@@ -148,6 +166,7 @@ impl Open {
     pub(crate) fn new(worker: Rc<Worker>, connection: Rc<Connection>) -> Self {
         connection.requests.set(connection.requests.get() + 1);
         connection.phase.set(Phase::Busy);
+        connection.since.set(worker.now());
         worker.count_requests(1);
         Self { worker, connection }
     }

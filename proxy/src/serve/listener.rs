@@ -21,6 +21,23 @@ const BACKLOG: i32 = 4096;
 /// How long to wait when no connection can be accepted for want of file descriptors or memory.
 const PAUSE: Duration = Duration::from_millis(20);
 
+/// Share of the file descriptors that clients may have: each request may need another one for its backend.
+const CLIENTS_SHARE: f64 = 0.45;
+/// Taken for the limit where the kernel does not tell.
+const DESCRIPTORS: usize = 1024;
+
+/// Most connections of clients at once.
+fn most_connections() -> usize {
+    let limits = std::fs::read_to_string("/proc/self/limits").unwrap_or_default();
+    let files = limits.lines().find_map(|line| line.strip_prefix("Max open files")?.split_whitespace().next());
+    let descriptors = match files {
+        Some("unlimited") => usize::MAX,
+        Some(number) => number.parse().unwrap_or(DESCRIPTORS),
+        None => DESCRIPTORS,
+    };
+    (descriptors as f64 * CLIENTS_SHARE) as usize
+}
+
 /// A port that accepts connections until this is dropped.
 #[derive(Debug)]
 pub(super) struct Accepting(AbortHandle);
@@ -61,9 +78,22 @@ fn listen(address: SocketAddr) -> io::Result<TcpListener> {
 /// Accepts connections for the workers.
 pub(super) fn accept(listener: TcpListener, port: u16, workers: Rc<[WorkerHandle]>) -> Accepting {
     let accepting = tokio::task::spawn_local(async move {
+        let most = most_connections();
+        let mut is_full = false;
         loop {
+            let connections = || workers.iter().map(|worker| worker.load.connections.load(Relaxed)).sum::<usize>();
             match listener.accept().await {
-                Ok((stream, peer)) => hand_out(stream, peer.ip(), port, &workers),
+                // Closed again at once: a client that waited in the backlog instead would not know why.
+                Ok(_) if connections() >= most => {
+                    // Said once, not for each of what may be very many.
+                    if !std::mem::replace(&mut is_full, true) {
+                        tracing::warn!(port, most, "Refusing connections: there are as many as there may be");
+                    }
+                }
+                Ok((stream, peer)) => {
+                    is_full = false;
+                    hand_out(stream, peer.ip(), port, &workers);
+                }
                 // The client went away before we came to it.
                 Err(error) if error.kind() == io::ErrorKind::ConnectionAborted => {}
                 Err(error) => {

@@ -72,6 +72,12 @@ impl Wire {
         Self { stream, head: sniffed.bytes, scanner, refused: false, connection, worker }
     }
 
+    fn note_written(&self, written: &Poll<io::Result<usize>>) {
+        if written.is_ready() {
+            self.connection.note_written(self.worker.now());
+        }
+    }
+
     /// Passes bytes on as far as they are acceptable.
     fn pass(&mut self, bytes: &[u8], buffer: &mut ReadBufCursor<'_>) -> io::Result<()> {
         let looked = self.scanner.as_mut().map_or(Ok(()), |scanner| scanner.look(bytes));
@@ -120,7 +126,9 @@ impl Read for Wire {
 
 impl Write for Wire {
     fn poll_write(mut self: Pin<&mut Self>, context: &mut Context<'_>, bytes: &[u8]) -> Poll<io::Result<usize>> {
-        Pin::new(&mut self.stream).poll_write(context, bytes)
+        let written = Pin::new(&mut self.stream).poll_write(context, bytes);
+        self.note_written(&written);
+        written
     }
 
     fn poll_flush(mut self: Pin<&mut Self>, context: &mut Context<'_>) -> Poll<io::Result<()>> {
@@ -140,6 +148,8 @@ impl Write for Wire {
         context: &mut Context<'_>,
         buffers: &[io::IoSlice<'_>],
     ) -> Poll<io::Result<usize>> {
-        Pin::new(&mut self.stream).poll_write_vectored(context, buffers)
+        let written = Pin::new(&mut self.stream).poll_write_vectored(context, buffers);
+        self.note_written(&written);
+        written
     }
 }

@@ -123,8 +123,8 @@ impl Scanner {
     fn take_line(&mut self, line: &[u8]) -> ControlFlow<()> {
         let Some(line) = line.strip_suffix(b"\r\n") else { return ControlFlow::Break(()) };
         let next = match self.state {
-            // Empty lines in front of a request are left over from clumsy clients.
-            State::Start if line.is_empty() => Some(State::Start),
+            // The end of a request, or an empty line in front of one, as clumsy clients leave it over.
+            State::Start | State::Trailers(..) if line.is_empty() => Some(State::Start),
             State::Start => {
                 self.framing = Framing::default();
                 memchr::memchr(b'#', line).is_none().then_some(State::Headers)
@@ -136,7 +136,6 @@ impl Scanner {
                 size => State::ChunkData(size),
             }),
             State::ChunkEnd => line.is_empty().then_some(State::ChunkSize),
-            State::Trailers(..) if line.is_empty() => Some(State::Start),
             State::Trailers(bytes, fields) => {
                 let (bytes, fields) = (bytes + line.len(), fields + 1);
                 let few = bytes <= MAX_TRAILER_BYTES && fields <= MAX_TRAILERS;

@@ -4,4 +4,11 @@
 //! and its Services can be reached: in the network namespace that `sluice-cluster exec` enters, or on a node.
 #![forbid(unsafe_code)]
 
+pub mod app;
+pub mod cluster;
+pub mod diagnose;
+pub mod follow;
+pub mod install;
 pub mod load;
+pub mod manifest;
+pub mod wait;

@@ -98,6 +98,11 @@ impl Load {
         self.started.elapsed()
     }
 
+    /// Another clock's moment on the clock of every [`Sample`].
+    pub fn at(&self, moment: Instant) -> Duration {
+        moment.saturating_duration_since(self.started)
+    }
+
     /// A look at what has been recorded so far. The load waits meanwhile: be brief.
     pub fn record(&self) -> MutexGuard<'_, Record> {
         lock(&self.record)

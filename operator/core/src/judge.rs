@@ -156,16 +156,17 @@ impl Numbers {
             let canary = tally::counts(run, plan, metric, config, true);
             let stable = tally::counts(run, plan, metric, config, false);
             let of_step = config.step == Some(step);
+            let of_step_counts = [true, false].map(|canary| tally::counts_of_step(run, plan, metric, config, canary));
             numbers.canary.add(canary);
             if let Some(share) = config.share.filter(|share| *share > 0 && *share < crate::routes::WHOLE) {
                 numbers.shared.push((share, canary, stable));
                 if of_step {
-                    numbers.step_shared.push((share, canary, stable));
+                    numbers.step_shared.push((share, of_step_counts[0], of_step_counts[1]));
                 }
             }
             if of_step {
-                numbers.step.0.add(canary);
-                numbers.step.1.add(stable);
+                numbers.step.0.add(of_step_counts[0]);
+                numbers.step.1.add(of_step_counts[1]);
                 numbers.unended += tally::unended(run, config);
             }
         }

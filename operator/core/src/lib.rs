@@ -4,13 +4,21 @@
 //! a decision; the decision leaves nothing to choose when it is carried out.
 #![forbid(unsafe_code)]
 
+mod capacity;
+mod course;
 pub mod decision;
 pub mod invariants;
 pub mod judge;
+mod look;
+mod operation;
+mod phase;
 pub mod plan;
 pub mod reason;
+mod report;
 pub mod routes;
 pub mod state;
+mod teardown;
+mod verify;
 pub mod world;
 
 pub use decision::{Action, Decision, Report};
@@ -57,11 +65,7 @@ pub fn canary_workload_name(plan: &Plan) -> String {
 
 /// One look: what is to be done about what was observed.
 pub fn decide(world: &World) -> Decision {
-    Decision {
-        state: world.state.clone(),
-        only_evidence_changed: false,
-        actions: Vec::new(),
-        report: Report::default(),
-        wake_at: None,
-    }
+    let mut look = look::Look::new(world);
+    phase::look_on(&mut look);
+    look.into_decision()
 }

@@ -55,8 +55,14 @@ reasons! {
     PolicyMissing,
     /// It is asked whether changes are held back.
     ProbingPolicy,
+    /// An operation took effect.
+    OperationDone,
+    /// An operation was refused.
+    OperationRefused,
     /// The revision serves everything.
     Promoted,
+    /// The canary passed every step.
+    Promoting,
     /// The workload's own rollout failed or stood still.
     PromotionFailed,
     /// The object is being taken down.
@@ -71,8 +77,12 @@ reasons! {
     RouteMissing,
     /// The declared template is the one that serves.
     Serving,
-    /// Stable's ReplicaSet is gone.
+    /// No pod of the workload is available.
     StableLost,
+    /// A run began.
+    Started,
+    /// A step is live.
+    StepLive,
     /// A newer template came.
     Superseded,
     /// The longest hold is over without a verdict, and the plan says to roll back.

@@ -64,6 +64,12 @@ impl<'a> Names<'a> {
         array(rules).iter().enumerate().filter_map(keyed).collect()
     }
 
+    /// Names of the copies for matching requests.
+    pub fn copied_keys(&self, rules: &Value) -> Vec<String> {
+        let copies = array(rules).iter().filter(|rule| self.is_our_rule(rule));
+        copies.filter_map(rule_name).map(str::to_owned).collect()
+    }
+
     fn is_stable(&self, reference: &Value) -> bool {
         self.refers_to(reference, self.service)
     }

@@ -6,7 +6,7 @@ use std::collections::BTreeMap;
 use serde::{Deserialize, Serialize};
 use serde_json::Value;
 
-use crate::{Millis, world::OperationKind};
+use crate::{Millis, plan::Split, world::OperationKind};
 
 /// Memory of one Rollout.
 #[derive(Clone, Debug, Default, PartialEq, Serialize, Deserialize)]
@@ -77,8 +77,12 @@ pub struct Run {
     pub stage_since: Millis,
     /// Index of the current step.
     pub step: usize,
+    /// The split that the current step asks for.
+    pub split: Option<Split>,
     /// When the current split was first verified to be live everywhere.
     pub live_since: Option<Millis>,
+    /// The share that was verified last, in basis points; 0 while matching requests go to the canary.
+    pub verified_share: Option<u16>,
     /// The last sign of progress of the pods that are waited for.
     pub progress: Progress,
     /// Rules that the owner gave a route in the middle of the run; they replace the frozen ones.
@@ -87,6 +91,8 @@ pub struct Run {
     pub configs: Vec<Config>,
     /// Evidence: the largest counters seen.
     pub tallies: Vec<Tally>,
+    /// What of them was there when the step began, where it goes on with the split of the one before.
+    pub baseline: Vec<Tally>,
     /// Evidence: when a test first was over its bound, by `metric/judge`.
     pub over_since: BTreeMap<String, Millis>,
     /// Evidence: the window in which disruptions of the canary are counted.
@@ -142,6 +148,8 @@ pub struct Progress {
     pub at: Millis,
     /// Available replicas then.
     pub available: i32,
+    /// They were as many as wanted.
+    pub is_ready: bool,
 }
 
 /// A generation of a route that served a known split.

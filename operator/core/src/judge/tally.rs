@@ -49,10 +49,21 @@ pub fn observe(run: &mut Run, plan: &Plan, planes: &[DataPlane]) {
     compact(run, planes);
 }
 
-/// A metric's counts of one side under one config.
+/// A metric's counts of one side under one config, over the run.
 pub fn counts(run: &Run, plan: &Plan, metric: usize, config: &Config, canary: bool) -> Counts {
+    counts_of(&run.tallies, plan, metric, config, canary)
+}
+
+/// The same, without what was there when the step began.
+pub fn counts_of_step(run: &Run, plan: &Plan, metric: usize, config: &Config, canary: bool) -> Counts {
+    let now = counts(run, plan, metric, config, canary);
+    let before = counts_of(&run.baseline, plan, metric, config, canary);
+    Counts { bad: now.bad.saturating_sub(before.bad), all: now.all.saturating_sub(before.all) }
+}
+
+fn counts_of(tallies: &[Tally], plan: &Plan, metric: usize, config: &Config, canary: bool) -> Counts {
     let mut counts = Counts::default();
-    for tally in of(run, config, canary) {
+    for tally in of(tallies, config, canary) {
         let (bad, all) = match plan.metrics[metric].bad {
             Bad::Error => (tally.errors, tally.ended),
             Bad::SlowerThan(_) => {
@@ -67,11 +78,11 @@ pub fn counts(run: &Run, plan: &Plan, metric: usize, config: &Config, canary: bo
 
 /// Requests of the canary under one config that neither ended nor were disrupted.
 pub fn unended(run: &Run, config: &Config) -> u64 {
-    of(run, config, true).map(|tally| tally.started.saturating_sub(tally.ended + tally.disruptions)).sum()
+    of(&run.tallies, config, true).map(|tally| tally.started.saturating_sub(tally.ended + tally.disruptions)).sum()
 }
 
-fn of<'r>(run: &'r Run, config: &'r Config, canary: bool) -> impl Iterator<Item = &'r Tally> {
-    run.tallies.iter().filter(move |tally| {
+fn of<'r>(tallies: &'r [Tally], config: &'r Config, canary: bool) -> impl Iterator<Item = &'r Tally> {
+    tallies.iter().filter(move |tally| {
         tally.canary == canary && tally.generation == config.generation && tally.route == config.route
     })
 }

@@ -1,0 +1,59 @@
+//! Finishing and RollingBack: the run is taken down, to one side or the other.
+
+use crate::{
+    Reason,
+    course::Course,
+    decision::Phase,
+    look::{Look, Next},
+    phase::run::ROLLED_BACK,
+    state::{Run, Stage},
+    teardown::{self, Patience},
+};
+
+/// The promoted workload takes the traffic from the canary, and the canary goes.
+pub(super) fn finishing(look: &mut Look<'_>, run: &mut Run, course: &Course<'_>) -> Next {
+    if let Err((reason, message)) = teardown::go_on(look, run, course, Patience::Endless) {
+        return look.say(Phase::Finishing, reason, format!("revision {:?} is complete: {message}", run.revision));
+    }
+    look.remember(run);
+    look.note(Reason::Promoted, format!("revision {:?} is promoted: it serves everything", run.revision));
+    forget(run);
+    Next::Again
+}
+
+/// All traffic goes to stable, and the canary goes.
+pub(super) fn rolling_back(look: &mut Look<'_>, run: &mut Run, course: &Course<'_>) -> Next {
+    let end = run.end.clone().unwrap_or_default();
+    if let Err((_, waiting)) = teardown::go_on(look, run, course, Patience::Endless) {
+        // The cause is what a person looks for; what is waited for stands beside it.
+        return look.say_as(Phase::RollingBack, &end.reason, format!("{}; {waiting}", end.message));
+    }
+    look.remember(run);
+    let message = format!("revision {:?} is rolled back and its canary is gone: {}", run.revision, end.message);
+    look.report.events.push((end.outcome == ROLLED_BACK, end.reason.clone(), message));
+    if end.outcome == ROLLED_BACK && end.reason != Reason::Reverted.as_str() {
+        remember_why(run);
+    } else {
+        forget(run);
+    }
+    Next::Again
+}
+
+/// Nothing is left to do about it.
+pub(super) fn forget(run: &mut Run) {
+    run.end = None;
+    run.stage = Stage::RolledBack;
+}
+
+/// Only why it ended stays, until another template comes.
+fn remember_why(run: &mut Run) {
+    *run = Run {
+        revision: run.revision.clone(),
+        started_at: run.started_at,
+        replicas: run.replicas,
+        images: run.images.clone(),
+        stage: Stage::RolledBack,
+        end: run.end.clone(),
+        ..Run::default()
+    };
+}

@@ -1,0 +1,56 @@
+//! Preparing: the revision is frozen, the canary's pods come up, its ref enters the routes with weight 0.
+
+use crate::{
+    Reason,
+    capacity::{self, Capacity},
+    course::Course,
+    decision::{Action, Phase},
+    look::{Look, Next},
+    plan::Split,
+    state::{End, Run},
+    verify::{self, Target},
+};
+
+pub(super) fn look_at(look: &mut Look<'_>, run: &mut Run, course: &Course<'_>) -> Next {
+    let say = |look: &mut Look<'_>, reason: Reason, message: String| look.say(Phase::Preparing, reason, message);
+    if let Some((reason, message)) = &course.hold {
+        return say(look, *reason, message.clone());
+    }
+    let Some(workload) = course.workload else { return Next::Wait };
+    if course.frozen.is_none() {
+        look.act(Action::Freeze {
+            revision: run.revision.clone(),
+            template: workload.template.clone(),
+            plan: course.plan.clone(),
+            base: course.bases(),
+        });
+        let message = format!("revision {:?} is being frozen, with its plan and the routes' rules", run.revision);
+        return say(look, Reason::WaitingForObjects, message);
+    }
+    let name = crate::canary_name(course.plan);
+    let routed = match look.world.canary_service {
+        Some(service) if !service.ours => {
+            let message = format!("Service {name:?} exists and is not this Rollout's; rename or delete it");
+            return run.end(look, End::rolled_back(Reason::CanaryTaken, message));
+        }
+        // A ref to a Service that does not exist would not resolve.
+        Some(_) => verify::bring(look, course, Target::Split(&Split::Share(0))),
+        None => {
+            look.act(Action::ApplyCanaryService);
+            Err((Reason::WaitingForObjects, format!("Service {name:?} is being made")))
+        }
+    };
+    let replicas = capacity::replicas_at(course.plan, run, 0);
+    let pods = capacity::ensure(look, run, course, replicas);
+    look.next("make the first step live when the canary's pods are ready", None);
+    match (pods, routed) {
+        (Capacity::Failed(reason, message), _) => run.end(look, End::rolled_back(reason, message)),
+        (Capacity::Waiting(message), _) => say(look, Reason::WaitingForCanary, message),
+        (Capacity::Ready, Err((reason, message))) => say(look, reason, message),
+        (Capacity::Ready, Ok(())) => {
+            run.verified_share = Some(0);
+            run.begin_step(course, 0, look.now());
+            Next::Again
+        }
+    }
+}

@@ -1,0 +1,200 @@
+//! Promoting: the canary carries everything while the workload itself rolls out to the revision that was judged.
+//!
+//! (a) [`scale`] the canary to the workload's size, (b) [`shift`] all traffic to it and look once more, (c) let the workload
+//! go, (d) [`roll`]: wait for it. Only objectives are judged: there is no other side to compare with.
+
+use crate::{
+    Reason,
+    capacity::{self, Capacity},
+    course::{Course, complete, is_whole},
+    decision::{Action, Phase},
+    look::{Look, Next},
+    phase::run::{LOOK_AGAIN_MS, judged},
+    plan::Split,
+    routes::WHOLE,
+    state::{End, Run, Stable, Stage, Teardown, TeardownPart},
+    verify::{self, Target},
+    world::{ReplicaSet, Workload},
+};
+
+/// (a) As many canary pods as the workload has, before they get all the traffic.
+pub(super) fn scale(look: &mut Look<'_>, run: &mut Run, course: &Course<'_>) -> Next {
+    match sized(look, run, course) {
+        Ok(()) => {
+            run.enter(Stage::PromotingShift, look.now());
+            Next::Again
+        }
+        Err(next) => next,
+    }
+}
+
+/// (b) All traffic to the canary, verified, and one look at it there.
+pub(super) fn shift(look: &mut Look<'_>, run: &mut Run, course: &Course<'_>) -> Next {
+    if let Err(next) = sized(look, run, course) {
+        return next;
+    }
+    if let Err((reason, message)) = verify::bring(look, course, Target::Split(&Split::Share(WHOLE))) {
+        return look.say(Phase::Promoting, reason, message);
+    }
+    run.verified_share = Some(WHOLE);
+    let since = *run.live_since.get_or_insert(look.now());
+    if look.now() <= since {
+        look.next("let the workload roll out", Some(since + LOOK_AGAIN_MS));
+        let message = "all traffic goes to the canary; it is looked at once more";
+        return look.say(Phase::Promoting, Reason::WaitingForEvidence, message);
+    }
+    run.enter(Stage::PromotingRoll, look.now());
+    Next::Again
+}
+
+/// Not failed, nothing in the way, and pods enough for everything.
+fn sized(look: &mut Look<'_>, run: &mut Run, course: &Course<'_>) -> Result<(), Next> {
+    let judgement = judged(look, run, course, false);
+    if let Some((reason, message)) = judgement.failed {
+        return Err(run.end(look, End::rolled_back(reason, message)));
+    }
+    if let Some((reason, message)) = &course.hold {
+        return Err(look.say(Phase::Promoting, *reason, message.clone()));
+    }
+    let replicas = course.workload.map_or(0, |workload| workload.replicas);
+    if replicas == 0 {
+        let message = "the workload is scaled to zero, so there is nothing to promote; scale it up";
+        return Err(look.say(Phase::Promoting, Reason::WorkloadScaledToZero, message));
+    }
+    let wanted = replicas.max(run.replicas);
+    match capacity::ensure(look, run, course, wanted) {
+        Capacity::Ready => Ok(()),
+        Capacity::Waiting(message) => Err(look.say(Phase::Promoting, Reason::WaitingForCanary, message)),
+        Capacity::Failed(reason, message) => Err(run.end(look, End::rolled_back(reason, message))),
+    }
+}
+
+/// (c) and (d) The workload goes, and is waited for. Judged by ReplicaSets.
+pub(super) fn roll(look: &mut Look<'_>, run: &mut Run, course: &Course<'_>) -> Next {
+    let judgement = judged(look, run, course, false);
+    keep(look, run, course);
+    let Some(workload) = course.workload else { return missing(look, course) };
+    if let Some((reason, message)) = judgement.failed {
+        return fail(look, run, workload, reason, message);
+    }
+    if let Some(set) = complete(workload) {
+        return finish(look, run, set);
+    }
+    if workload.replicas == 0 {
+        let message = "the workload is scaled to zero in the middle of its rollout; scale it up";
+        return look.say(Phase::Promoting, Reason::WorkloadScaledToZero, message);
+    }
+    let of_revision = workload.replica_sets.iter().find(|set| set.revision == run.revision);
+    let available = of_revision.map_or(0, |set| set.available);
+    capacity::progress(run, look.now(), available, false);
+    let deadline = capacity::deadline(run, course);
+    if look.now() >= deadline {
+        let message = format!(
+            "{available} of {} pods of the Deployment are available with revision {:?}, without progress for {} s",
+            workload.replicas,
+            run.revision,
+            (look.now() - run.progress.at) / 1_000
+        );
+        return fail(look, run, workload, Reason::PromotionFailed, message);
+    }
+    if workload.paused {
+        // What it declares is what was judged; its resourceVersion makes sure that it still is when this is written.
+        look.act(Action::SetPaused { paused: false, resource_version: workload.resource_version.clone() });
+    }
+    look.next("move the traffic from the canary to the workload when it is complete", Some(deadline));
+    let message = format!(
+        "the workload rolls out: {available} of {} pods are available with revision {:?}; the canary carries the traffic",
+        workload.replicas, run.revision
+    );
+    look.say(Phase::Promoting, Reason::WaitingForRollout, message)
+}
+
+/// The workload is complete: it takes the traffic back.
+pub(super) fn finish(look: &mut Look<'_>, run: &mut Run, set: &ReplicaSet) -> Next {
+    look.state.stable = Some(Stable { revision: set.revision.clone(), uid: set.uid.clone(), name: set.name.clone() });
+    run.end = Some(End {
+        outcome: super::run::PROMOTED.to_owned(),
+        reason: Reason::Promoted.as_str().to_owned(),
+        message: format!("revision {:?} passed every step", run.revision),
+        by: None,
+    });
+    run.enter(Stage::Finishing, look.now());
+    run.teardown = Some(Teardown { part: TeardownPart::Shift, since: look.now() });
+    Next::Again
+}
+
+/// The promotion failed: back to stable while it is whole, else under pause with the traffic where it is.
+fn fail(look: &mut Look<'_>, run: &mut Run, workload: &Workload, reason: Reason, message: String) -> Next {
+    if is_stable_whole(look, run, workload) {
+        return run.end(look, End::rolled_back(reason, message));
+    }
+    look.warn(Reason::PromotionFailed, message.clone());
+    run.end = Some(End::rolled_back(reason, message));
+    run.enter(Stage::PromotingFailed, look.now());
+    Next::Again
+}
+
+/// Stable's ReplicaSet still has all its pods.
+pub(crate) fn is_stable_whole(look: &Look<'_>, run: &Run, workload: &Workload) -> bool {
+    look.state.stable.as_ref().is_some_and(|stable| is_whole(workload, &stable.uid, run.replicas))
+}
+
+/// Paused half way: the canary carries the traffic until another template is declared.
+pub(super) fn failed(look: &mut Look<'_>, run: &mut Run, course: &Course<'_>) -> Next {
+    keep(look, run, course);
+    let Some(workload) = course.workload else { return missing(look, course) };
+    let why = run.end.clone().unwrap_or_default().message;
+    if !workload.paused {
+        look.act(Action::SetPaused { paused: true, resource_version: workload.resource_version.clone() });
+    }
+    let stable = look.state.stable.as_ref().map(|stable| stable.revision.clone()).unwrap_or_default();
+    let (there, of) = (workload.replica_sets.iter().map(|set| set.available).sum::<i32>(), workload.replicas);
+    let message = format!(
+        "{why}. The workload is paused in the middle of its rollout ({there} of {of} pods available) and the canary carries \
+         the traffic. Declare the template of revision {stable:?} again to go back, or a newer one to go forward; Promote \
+         tries the rollout again"
+    );
+    look.say(Phase::Promoting, Reason::PromotionFailed, message)
+}
+
+/// The old template was declared again: its pods come back under the canary's cover, then the traffic follows.
+pub(super) fn back(look: &mut Look<'_>, run: &mut Run, course: &Course<'_>) -> Next {
+    keep(look, run, course);
+    let Some(workload) = course.workload else { return missing(look, course) };
+    if let Some(set) = complete(workload) {
+        look.state.stable =
+            Some(Stable { revision: set.revision.clone(), uid: set.uid.clone(), name: set.name.clone() });
+        let why = run.end.take().map(|end| format!(" after: {}", end.message)).unwrap_or_default();
+        let message = format!("the template of revision {:?} was declared again{why}", set.revision);
+        return run.end(look, End::rolled_back(Reason::Reverted, message));
+    }
+    if workload.paused {
+        look.act(Action::SetPaused { paused: false, resource_version: workload.resource_version.clone() });
+    }
+    let message = format!(
+        "the workload goes back to revision {:?}; the canary carries the traffic until it is there",
+        workload.revision
+    );
+    look.say(Phase::Promoting, Reason::WaitingForRollout, message)
+}
+
+/// All traffic stays on the canary, and the canary stays.
+fn keep(look: &mut Look<'_>, run: &mut Run, course: &Course<'_>) {
+    let is_there =
+        look.world.canary_workload.as_ref().is_some_and(|canary| canary.ours && canary.wanted >= run.replicas);
+    if let Some(frozen) = course.frozen.filter(|_| !is_there) {
+        look.act(Action::ApplyCanaryWorkload {
+            revision: run.revision.clone(),
+            template: frozen.template.clone(),
+            replicas: run.replicas,
+        });
+    }
+    // Not waited for: the rollout of the workload goes on in any case.
+    let _ = verify::bring(look, course, Target::Split(&Split::Share(WHOLE)));
+}
+
+fn missing(look: &mut Look<'_>, course: &Course<'_>) -> Next {
+    let (reason, message) =
+        course.hold.clone().unwrap_or((Reason::WorkloadMissing, "the Deployment is gone".to_owned()));
+    look.say(Phase::Promoting, reason, message)
+}

@@ -1,0 +1,47 @@
+//! RolledBack: the workload stays paused on the bad template until another one is declared.
+
+use crate::{
+    Reason,
+    decision::{Action, Phase},
+    look::{Look, Next},
+    phase::adopting,
+    world::Workload,
+};
+
+pub(super) fn look_at(look: &mut Look<'_>, workload: &Workload) -> Next {
+    let Some(run) = look.state.run.clone() else { return Next::Again };
+    let stable = look.state.stable.clone();
+    let is_reverted = stable.as_ref().is_some_and(|stable| stable.revision == workload.revision);
+    let is_gone =
+        stable.is_none_or(|stable| workload.observed && workload.replica_sets.iter().all(|s| s.uid != stable.uid));
+    if is_reverted || is_gone || workload.revision != run.revision {
+        look.state.run = None;
+        return Next::Again;
+    }
+    let end = run.end.unwrap_or_default();
+    if !workload.paused {
+        let runs = workload.replica_sets.iter().any(|set| set.revision == workload.revision && set.replicas > 0);
+        if runs || !look.state.adoption.labelled {
+            // Somebody took the label away and resumed it, or the policy is gone: it is followed, not fought.
+            look.state.run = None;
+            return Next::Again;
+        }
+        look.warn(
+            Reason::Unpaused,
+            "the workload was resumed on the template that was rolled back; it is paused again",
+        );
+        look.act(Action::SetPaused { paused: true, resource_version: workload.resource_version.clone() });
+    }
+    if look.state.adoption.labelled {
+        adopting::ask(look);
+    }
+    look.next("start a run when another template is declared", None);
+    look.say_as(
+        Phase::RolledBack,
+        &end.reason,
+        format!(
+            "revision {:?} was rolled back: {}. The workload stays paused; declare another template, or the old one again",
+            run.revision, end.message
+        ),
+    )
+}

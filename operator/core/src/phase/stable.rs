@@ -1,0 +1,109 @@
+//! Stable: the declared template is the one that serves, or one came that has to be dealt with.
+
+use crate::{
+    Plan, Reason,
+    course::complete,
+    decision::{Action, Phase},
+    look::{Look, Next},
+    phase::adopting,
+    state::{Run, Stable, Stage, Unjudged},
+    world::Workload,
+};
+
+pub(super) fn look_at(look: &mut Look<'_>, plan: &Plan, workload: &Workload, stable: &Stable) -> Next {
+    if workload.revision == stable.revision {
+        return serving(look, workload, stable);
+    }
+    if !workload.paused {
+        return unpaused(look, workload);
+    }
+    let healthy = workload.replica_sets.iter().any(|set| set.uid == stable.uid && set.available > 0);
+    if !healthy || look.state.unjudged.as_ref().is_some_and(|unjudged| is_decided(unjudged, workload)) {
+        return roll_directly(look, workload, stable);
+    }
+    start(look, plan, workload, stable)
+}
+
+fn serving(look: &mut Look<'_>, workload: &Workload, stable: &Stable) -> Next {
+    look.state.unjudged = None;
+    if workload.paused {
+        // Rolls nothing: what is declared is what runs.
+        look.act(Action::SetPaused { paused: false, resource_version: workload.resource_version.clone() });
+    }
+    let set = workload.replica_sets.iter().find(|set| set.uid == stable.uid);
+    let available = set.map_or(0, |set| set.available);
+    let message = format!("revision {:?} serves with {available} of {} pods", stable.revision, workload.replicas);
+    look.say(Phase::Stable, Reason::Serving, message)
+}
+
+/// A changed template that is not held back: paused as long as nothing of it runs, followed otherwise.
+fn unpaused(look: &mut Look<'_>, workload: &Workload) -> Next {
+    let runs = |set: &crate::world::ReplicaSet| set.revision == workload.revision && set.replicas > 0;
+    let is_decided = look.state.unjudged.as_ref().is_some_and(|unjudged| unjudged.revision == workload.revision);
+    if !is_decided && look.state.adoption.labelled && !workload.replica_sets.iter().any(runs) {
+        look.warn(Reason::Unpaused, "a changed template was not held back; nothing of it runs yet, it is paused");
+        look.act(Action::SetPaused { paused: true, resource_version: workload.resource_version.clone() });
+        return look.say(Phase::Stable, Reason::Unpaused, "a changed template was not held back; it is being paused");
+    }
+    if !is_decided {
+        let message =
+            format!("revision {:?} rolls out without having been judged: it was not held back", workload.revision);
+        look.warn(Reason::ChangedUnjudged, message);
+        look.state.unjudged =
+            Some(Unjudged { revision: workload.revision.clone(), reason: Reason::ChangedUnjudged.as_str().to_owned() });
+    }
+    if let Some(set) = complete(workload) {
+        look.state.unjudged = None;
+        return adopting::pin(look, set);
+    }
+    let reason = look.state.unjudged.as_ref().map(|unjudged| unjudged.reason.clone()).unwrap_or_default();
+    let message = format!(
+        "revision {:?} rolls out without being judged; when it is complete it is stable: {}",
+        workload.revision,
+        adopting::waiting(workload)
+    );
+    look.say_as(Phase::Stable, &reason, message)
+}
+
+fn is_decided(unjudged: &Unjudged, workload: &Workload) -> bool {
+    unjudged.revision == workload.revision && unjudged.reason == Reason::NoHealthyStable.as_str()
+}
+
+/// Stable is down, so a run would compare with nothing and could go back to nothing.
+fn roll_directly(look: &mut Look<'_>, workload: &Workload, stable: &Stable) -> Next {
+    let message = format!(
+        "no pod of the stable revision {:?} is available, so there is nothing to go back to: revision {:?} rolls out without \
+         being judged",
+        stable.revision, workload.revision
+    );
+    if !look.state.unjudged.as_ref().is_some_and(|unjudged| is_decided(unjudged, workload)) {
+        look.warn(Reason::NoHealthyStable, message.clone());
+        look.state.unjudged =
+            Some(Unjudged { revision: workload.revision.clone(), reason: Reason::NoHealthyStable.as_str().to_owned() });
+    }
+    look.act(Action::SetPaused { paused: false, resource_version: workload.resource_version.clone() });
+    look.say(Phase::Stable, Reason::NoHealthyStable, message)
+}
+
+/// Begins a run. Nothing of an earlier one is left: that was swept before.
+fn start(look: &mut Look<'_>, plan: &Plan, workload: &Workload, stable: &Stable) -> Next {
+    let now = look.now();
+    look.state.unjudged = None;
+    let mut run = Run {
+        revision: workload.revision.clone(),
+        started_at: now,
+        replicas: workload.replicas.max(1),
+        images: workload.images.clone(),
+        ..Run::default()
+    };
+    run.enter(Stage::Preparing, now);
+    look.state.run = Some(run);
+    let message = format!(
+        "revision {:?} begins its way through {} steps; revision {:?} goes on serving",
+        workload.revision,
+        plan.steps.len(),
+        stable.revision
+    );
+    look.note(Reason::Started, message);
+    Next::Again
+}

@@ -1,0 +1,99 @@
+//! The workload's template and pause in the middle of a run: what the user may do to them, and what follows.
+
+use crate::{
+    Reason,
+    course::Course,
+    decision::Action,
+    look::Look,
+    phase::{
+        promoting::{self, is_stable_whole},
+        run::{ROLLED_BACK, SUPERSEDED},
+    },
+    state::{End, Run, Stage},
+    world::Workload,
+};
+
+/// Follows the declared template, and keeps the workload paused on one that is not judged.
+pub(super) fn follow(look: &mut Look<'_>, run: &mut Run, course: &Course<'_>) {
+    let Some(workload) = course.workload else { return };
+    // Ending a run sends the traffic to the workload's pods: not while there are none.
+    if course.hold.as_ref().is_none_or(|(reason, _)| *reason != Reason::StableLost) {
+        changed(look, run, workload);
+    }
+    keep_paused(look, run, workload);
+}
+
+fn changed(look: &mut Look<'_>, run: &mut Run, workload: &Workload) {
+    if workload.revision == run.revision {
+        if run.stage == Stage::PromotingBack {
+            run.enter(Stage::PromotingFailed, look.now());
+        }
+        return;
+    }
+    let is_reverted = look.state.stable.as_ref().is_some_and(|stable| stable.revision == workload.revision);
+    match run.stage {
+        Stage::Preparing | Stage::Stepping | Stage::PromotingScale | Stage::PromotingShift => {
+            let _ = run.end(look, why(is_reverted, workload));
+        }
+        Stage::PromotingRoll | Stage::PromotingFailed | Stage::PromotingBack if is_reverted => {
+            if is_stable_whole(look, run, workload) && run.stage != Stage::PromotingBack {
+                let _ = run.end(look, why(true, workload));
+            } else if run.stage != Stage::PromotingBack {
+                look.note(Reason::Reverted, "the old template was declared again: its pods come back first");
+                run.enter(Stage::PromotingBack, look.now());
+            }
+        }
+        Stage::PromotingRoll | Stage::PromotingFailed | Stage::PromotingBack => newer_half_way(look, run, workload),
+        Stage::Finishing | Stage::RollingBack | Stage::RolledBack => {}
+    }
+}
+
+/// A newer template came when the workload had begun to roll out. Traffic leaves the canary only for pods that are ready.
+fn newer_half_way(look: &mut Look<'_>, run: &mut Run, workload: &Workload) {
+    let of_run = workload.replica_sets.iter().find(|set| set.revision == run.revision);
+    let available: i32 = workload.replica_sets.iter().map(|set| set.available).sum();
+    if let Some(set) = of_run.filter(|set| set.available >= run.replicas && run.stage == Stage::PromotingRoll) {
+        let _ = promoting::finish(look, run, set);
+    } else if is_stable_whole(look, run, workload) || available >= run.replicas {
+        let _ = run.end(look, why(false, workload));
+    } else if run.stage != Stage::PromotingFailed {
+        let message = format!(
+            "revision {:?} came in the middle of the rollout, and only {available} of {} pods are available to take the \
+             traffic",
+            workload.revision, run.replicas
+        );
+        look.warn(Reason::PromotionFailed, message.clone());
+        run.end = Some(End::rolled_back(Reason::Superseded, message));
+        run.enter(Stage::PromotingFailed, look.now());
+    }
+}
+
+fn why(is_reverted: bool, workload: &Workload) -> End {
+    let (outcome, reason, message) = if is_reverted {
+        (ROLLED_BACK, Reason::Reverted, format!("the template of revision {:?} was declared again", workload.revision))
+    } else {
+        (SUPERSEDED, Reason::Superseded, format!("the newer revision {:?} was declared", workload.revision))
+    };
+    End { outcome: outcome.to_owned(), reason: reason.as_str().to_owned(), message, by: None }
+}
+
+/// Pauses a workload that somebody resumed on a template that is not judged. Where our label is gone too somebody broke
+/// the glass: the run ends, and the workload is followed.
+fn keep_paused(look: &mut Look<'_>, run: &mut Run, workload: &Workload) {
+    let is_stable = look.state.stable.as_ref().is_some_and(|stable| stable.revision == workload.revision);
+    let is_let_go = matches!(run.stage, Stage::PromotingRoll | Stage::Finishing) && workload.revision == run.revision;
+    if workload.paused || is_stable || is_let_go || look.world.deleting {
+        return;
+    }
+    if look.state.adoption.labelled {
+        look.warn(Reason::Unpaused, "the workload was resumed on a template that is not judged; it is paused again");
+        look.act(Action::SetPaused { paused: true, resource_version: workload.resource_version.clone() });
+        return;
+    }
+    let may_end =
+        matches!(run.stage, Stage::Preparing | Stage::Stepping | Stage::PromotingScale | Stage::PromotingShift);
+    if may_end {
+        let message = "its label was removed and it was resumed: it rolls out without being judged";
+        let _ = run.end(look, End::rolled_back(Reason::Unpaused, message));
+    }
+}

@@ -1,0 +1,103 @@
+//! Takes a run down: all traffic to the stable Service, the routes as the user wrote them, requests in flight ended, the
+//! temporary objects gone. In this order, so that no request is ever sent where nobody is.
+
+use crate::{
+    Millis, Reason,
+    course::Course,
+    decision::Action,
+    look::Look,
+    state::{Run, Teardown, TeardownPart},
+    verify::{self, Target},
+};
+
+/// Whether verification may be waited for without end.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub(crate) enum Patience {
+    /// The canary stays until the routes are verified.
+    Endless,
+    /// After the drain time the routes count as verified: a Rollout must go away when it is deleted.
+    Bounded,
+}
+
+/// Goes on with taking the run down; `Ok` when nothing is left.
+pub(crate) fn go_on(
+    look: &mut Look<'_>,
+    run: &mut Run,
+    course: &Course<'_>,
+    patience: Patience,
+) -> Result<(), (Reason, String)> {
+    let now = look.now();
+    let drain = i64::try_from(course.plan.drain_ms).unwrap_or(i64::MAX / 2);
+    loop {
+        let teardown = *run.teardown.get_or_insert(Teardown { part: TeardownPart::Shift, since: now });
+        let is_late = patience == Patience::Bounded && now - teardown.since >= drain;
+        if patience == Patience::Bounded {
+            look.wake(teardown.since + drain);
+        }
+        match teardown.part {
+            TeardownPart::Shift => {
+                // Where the user's own rules are live already there is nothing to shift.
+                let is_restored = course.routes.iter().all(|route| route.is_base());
+                let target = if is_restored { Target::Base } else { Target::StableOnly };
+                patiently(verify::bring(look, course, target), is_late)?;
+                run.verified_share = Some(0);
+                next(run, TeardownPart::Restore, now);
+            }
+            TeardownPart::Restore => {
+                patiently(verify::bring(look, course, Target::Base), is_late)?;
+                run.verified_share = None;
+                next(run, TeardownPart::Drain, now);
+            }
+            TeardownPart::Drain => {
+                // A route that was edited meanwhile must not bring the canary back.
+                patiently(verify::bring(look, course, Target::Base), true)?;
+                drained(look, course, teardown.since, drain)?;
+                next(run, TeardownPart::Delete, now);
+            }
+            TeardownPart::Delete => return delete(look, course),
+        }
+    }
+}
+
+fn next(run: &mut Run, part: TeardownPart, now: Millis) {
+    run.teardown = Some(Teardown { part, since: now });
+}
+
+fn patiently(verified: Result<(), (Reason, String)>, is_late: bool) -> Result<(), (Reason, String)> {
+    if is_late { Ok(()) } else { verified }
+}
+
+/// No request is in flight on the canary, by a look after the routes were verified; or the drain time is over.
+fn drained(look: &mut Look<'_>, course: &Course<'_>, since: Millis, drain: Millis) -> Result<(), (Reason, String)> {
+    let now = look.now();
+    if now - since >= drain {
+        return Ok(());
+    }
+    look.next("delete the canary", Some(since + drain));
+    let left = (since + drain - now) / 1_000;
+    match verify::in_flight(look, course) {
+        Some(0) if now > since => Ok(()),
+        Some(requests) => Err((
+            Reason::Draining,
+            format!("{requests} requests are in flight on the canary, which goes when they end, or in {left} s"),
+        )),
+        None => Err((Reason::Draining, format!("requests in flight on the canary are not known; it goes in {left} s"))),
+    }
+}
+
+/// Deletes the temporary objects, ours alone.
+pub(crate) fn delete(look: &mut Look<'_>, course: &Course<'_>) -> Result<(), (Reason, String)> {
+    let world = look.world;
+    let mut left = None;
+    if world.canary_service.is_some_and(|service| service.ours) {
+        look.act(Action::DeleteCanaryService);
+        left = Some(format!("Service {:?} is being deleted", crate::canary_name(course.plan)));
+    }
+    if let Some(canary) = world.canary_workload.as_ref().filter(|canary| canary.ours) {
+        if !canary.deleting {
+            look.act(Action::DeleteCanaryWorkload);
+        }
+        left = Some(format!("Deployment {:?} is being deleted", crate::canary_workload_name(course.plan)));
+    }
+    left.map_or(Ok(()), |message| Err((Reason::WaitingForObjects, message)))
+}

@@ -1,0 +1,135 @@
+//! Brings the routes to a split, and tells when it is live everywhere.
+//!
+//! A route is verified when every parent reports Accepted and ResolvedRefs at its generation and, where a parent is the
+//! bundled proxy's, every data plane that may be serving serves that generation.
+
+use crate::{
+    Reason,
+    course::{Course, RouteView},
+    decision::Action,
+    look::Look,
+    plan::Split,
+    world::{LiveRoute, Telemetry},
+};
+
+/// What a route is to be.
+#[derive(Clone, Copy, Debug)]
+pub(crate) enum Target<'s> {
+    /// What the user wrote.
+    Base,
+    /// A split.
+    Split(&'s Split),
+    /// All traffic to stable, by either form: a route that someone restored already is not given our parts again.
+    StableOnly,
+}
+
+impl Target<'_> {
+    fn is_met(self, route: &RouteView<'_>, live: &LiveRoute) -> bool {
+        match self {
+            Self::Base => live.rules == route.base,
+            Self::Split(split) => live.rules == route.wanted(Some(split)),
+            Self::StableOnly => live.rules == route.base || live.rules == route.wanted(Some(&Split::Share(0))),
+        }
+    }
+
+    fn rules(self, route: &RouteView<'_>) -> serde_json::Value {
+        match self {
+            Self::Base => route.wanted(None),
+            Self::Split(split) => route.wanted(Some(split)),
+            Self::StableOnly => route.wanted(Some(&Split::Share(0))),
+        }
+    }
+}
+
+/// Writes every route that is not at the target. Then says what is missing until all of them are verified there.
+pub(crate) fn bring(look: &mut Look<'_>, course: &Course<'_>, target: Target<'_>) -> Result<(), (Reason, String)> {
+    let mut written = None;
+    for route in &course.routes {
+        let Some(live) = route.live else { continue };
+        if target.is_met(route, live) {
+            continue;
+        }
+        look.act(Action::WriteRoute {
+            route: route.name.to_owned(),
+            rules: target.rules(route),
+            resource_version: live.resource_version.clone(),
+        });
+        written = written.or(Some(route.name));
+    }
+    if let Some(name) = written {
+        return Err((Reason::WaitingForRoutes, format!("HTTPRoute {name:?} is being written")));
+    }
+    for route in &course.routes {
+        if let Some(live) = route.live {
+            verified(look, route.name, live)?;
+        }
+    }
+    Ok(())
+}
+
+fn verified(look: &Look<'_>, name: &str, live: &LiveRoute) -> Result<(), (Reason, String)> {
+    if live.parents.is_empty() {
+        let message =
+            format!("no Gateway reports on HTTPRoute {name:?}; see its parentRefs and the Gateway's controller");
+        return Err((Reason::WaitingForRoutes, message));
+    }
+    for parent in &live.parents {
+        if parent.generation < live.generation {
+            let message = format!(
+                "a parent of HTTPRoute {name:?} reports on generation {}, it is at {}",
+                parent.generation, live.generation
+            );
+            return Err((Reason::WaitingForRoutes, message));
+        }
+        if !parent.accepted || !parent.resolved {
+            let what = if parent.accepted { "resolve its refs" } else { "accept it" };
+            let message = format!("a parent of HTTPRoute {name:?} does not {what}: {}", parent.message);
+            return Err((Reason::WaitingForRoutes, message));
+        }
+    }
+    if live.parents.iter().any(|parent| parent.bundled) { acknowledged(look, name, live) } else { Ok(()) }
+}
+
+fn acknowledged(look: &Look<'_>, name: &str, live: &LiveRoute) -> Result<(), (Reason, String)> {
+    let wait = |message: String| Err((Reason::WaitingForDataPlanes, message));
+    let planes = match &look.world.telemetry {
+        Telemetry::NotAsked => return wait("the data planes were not asked yet".to_owned()),
+        Telemetry::Unavailable(why) => {
+            return wait(format!("the proxy's controller cannot be asked what is served: {why}; see that it runs"));
+        }
+        Telemetry::DataPlanes(planes) => planes,
+    };
+    if planes.is_empty() {
+        return wait("no data plane of the proxy is known; see that its pods run".to_owned());
+    }
+    for plane in planes {
+        let generation = plane.applied.get(name).copied().unwrap_or_default();
+        if !plane.connected {
+            return wait(format!(
+                "data plane {:?} is not connected to its controller and may serve older routes; see why, or delete the pod",
+                plane.pod
+            ));
+        }
+        if generation != live.generation {
+            return wait(format!(
+                "data plane {:?} serves generation {generation} of HTTPRoute {name:?}, it is at {}",
+                plane.pod, live.generation
+            ));
+        }
+    }
+    Ok(())
+}
+
+/// Requests in flight on the canary; None when it cannot be known.
+pub(crate) fn in_flight(look: &Look<'_>, course: &Course<'_>) -> Option<u64> {
+    let Telemetry::DataPlanes(planes) = &look.world.telemetry else { return None };
+    let is_bundled = |route: &RouteView<'_>| route.live.is_some_and(|live| live.parents.iter().any(|p| p.bundled));
+    let is_ours = |name: &str| course.routes.iter().any(|route| route.name == name);
+    let all_known = !planes.is_empty() && planes.iter().all(|plane| plane.connected);
+    // A parent that is not the bundled proxy counts nothing here.
+    let all_bundled = course.routes.iter().all(is_bundled)
+        && course.routes.iter().filter_map(|route| route.live).all(|live| live.parents.iter().all(|p| p.bundled));
+    let cells = planes.iter().flat_map(|plane| &plane.cells);
+    let counted = cells.filter(|cell| cell.canary && is_ours(&cell.route)).map(|cell| cell.in_flight).sum();
+    (all_known && all_bundled).then_some(counted)
+}

@@ -54,7 +54,7 @@ pub(crate) fn ensure(look: &mut Look<'_>, run: &mut Run, course: &Course<'_>, re
     let Some(canary) = &look.world.canary_workload else {
         look.act(apply(replicas));
         return late(look, run, course, 0, replicas)
-            .unwrap_or(Capacity::Waiting(format!("Deployment {name:?} is being made")));
+            .unwrap_or_else(|| Capacity::Waiting(format!("Deployment {name:?} is being made")));
     };
     if !canary.ours {
         let message = format!("Deployment {name:?} exists and is not this Rollout's; rename or delete it");

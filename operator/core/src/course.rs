@@ -60,7 +60,10 @@ impl RouteView<'_> {
 /// The plan that a run follows, if any can be had.
 pub(crate) fn plan_of<'w>(world: &'w World, run: &Run) -> Option<(&'w Plan, Option<&'w Frozen>)> {
     let frozen = world.frozen.iter().find(|frozen| frozen.revision == run.revision);
-    let plan = frozen.map(|frozen| &frozen.plan).or(world.plan.as_ref().ok())?;
+    let plan = match frozen {
+        Some(frozen) => &frozen.plan,
+        None => world.plan.as_ref().ok()?,
+    };
     Some((plan, frozen))
 }
 
@@ -102,7 +105,9 @@ impl<'w> Course<'w> {
             }
             course.routes.push(view);
         }
-        course.hold = in_the_way(world, run).or(course.hold.take());
+        if let Some(hold) = in_the_way(world, run) {
+            course.hold = Some(hold);
+        }
         course
     }
 
@@ -149,7 +154,6 @@ fn known_base(run: &Run, frozen: Option<&Frozen>, view: &RouteView<'_>) -> Value
 
 fn recognise(look: &mut Look<'_>, run: &mut Run, view: &mut RouteView<'_>, live: &LiveRoute, splits: &[Split]) {
     match routes::recognise(&view.base, &live.rules, splits, &view.names) {
-        Live::Base => {}
         Live::Split(split) => view.split = Some(split),
         Live::Changed(base) if base != view.base => {
             let message =
@@ -158,8 +162,8 @@ fn recognise(look: &mut Look<'_>, run: &mut Run, view: &mut RouteView<'_>, live:
             run.base_overrides.insert(view.name.to_owned(), base.clone());
             view.base = base;
         }
-        // Only our own weights were changed: they are written again.
-        Live::Changed(_) => {}
+        // Changed, but only in our own weights: they are written again.
+        Live::Base | Live::Changed(_) => {}
     }
 }
 

@@ -1,8 +1,220 @@
 //! What must hold of every decision, checked in every test and simulation step.
 
-use crate::{Decision, World};
+use serde_json::Value;
+
+use crate::{
+    Action, Decision, Reason, State, World,
+    course::{Course, plan_of},
+    decision::Phase,
+    look::Look,
+    routes::{self, Names},
+    state::{Run, Stage},
+    world::{LiveRoute, Workload},
+};
 
 /// What a decision breaks; empty when it is sound.
-pub fn check(_world: &World, _decision: &Decision) -> Vec<String> {
-    Vec::new()
+pub fn check(world: &World, decision: &Decision) -> Vec<String> {
+    let mut broken = Vec::new();
+    report(decision, &mut broken);
+    memory(world, decision, &mut broken);
+    for action in &decision.actions {
+        if let Err(why) = allowed(world, decision, action) {
+            broken.push(format!("{}: {why}", name(action)));
+        }
+    }
+    let is_workload_write =
+        |action: &&Action| matches!(action, Action::SetPaused { .. } | Action::LabelWorkload { .. });
+    if decision.actions.iter().filter(is_workload_write).count() > 1 {
+        broken.push("two writes of the workload: the second would find another resourceVersion".to_owned());
+    }
+    broken
+}
+
+/// Every "not yet" has one named reason that a person can read.
+fn report(decision: &Decision, broken: &mut Vec<String>) {
+    let report = &decision.report;
+    if report.message.is_empty() {
+        broken.push(format!("{:?} says nothing", report.phase));
+    }
+    if Reason::ALL.iter().all(|reason| reason.as_str() != report.reason) {
+        broken.push(format!("{:?} has no known reason: {:?}", report.phase, report.reason));
+    }
+    if report.phase == Phase::Invalid
+        && let Some(action) = decision.actions.iter().find(|action| !matches!(action, Action::ConsumeOperation { .. }))
+    {
+        broken.push(format!("{} though the Rollout is invalid", name(action)));
+    }
+    let mut kinds: Vec<&str> = report.conditions.iter().map(|(kind, ..)| kind.as_str()).collect();
+    kinds.sort_unstable();
+    if kinds != ["Adopted", "Promoted", "Ready", "Reconciling", "Stalled"] {
+        broken.push(format!("conditions are {kinds:?}"));
+    }
+}
+
+/// Memory survives being written, and changes what serves only to what was judged or seen to be complete.
+fn memory(world: &World, decision: &Decision, broken: &mut Vec<String>) {
+    let state = &decision.state;
+    let written = serde_json::to_string(state).unwrap_or_default();
+    if serde_json::from_str::<State>(&written).ok().as_ref() != Some(state) {
+        broken.push("the state does not survive being written".to_owned());
+    }
+    let before = world.state.run.as_ref().filter(|run| run.in_progress());
+    if let (Some(run), Some(stable)) = (before, &state.stable) {
+        let was = world.state.stable.as_ref();
+        if was != Some(stable)
+            && stable.revision != run.revision
+            && was.is_none_or(|was| was.revision != stable.revision)
+        {
+            broken.push(format!("revision {:?} is stable, and the run was at {:?}", stable.revision, run.revision));
+        }
+    }
+    let ends = |run: &Run| run.end.as_ref().is_some_and(|end| end.outcome != "Promoted");
+    let is_back = |run: &Run| matches!(run.stage, Stage::RollingBack | Stage::RolledBack);
+    if let (Some(was), Some(is)) = (&world.state.run, &state.run)
+        && was.started_at == is.started_at
+        && ends(was)
+        && is_back(was)
+        && !is_back(is)
+    {
+        broken.push(format!("a run that goes back goes to {:?}", is.stage));
+    }
+}
+
+fn allowed(world: &World, decision: &Decision, action: &Action) -> Result<(), String> {
+    match action {
+        Action::AddFinalizer => require(!world.deleting, "the Rollout is being deleted"),
+        Action::RemoveFinalizer => nothing_is_left(world),
+        Action::ConsumeOperation { id } => {
+            let is_recorded = decision.state.last_operation.as_ref().is_some_and(|last| last.id == *id);
+            require(is_recorded, "the operation is consumed and not recorded")
+        }
+        Action::LabelWorkload { adopt, resource_version } => {
+            let workload = at(world, resource_version)?;
+            let is_ours = workload.label.as_deref() == Some(&world.name);
+            require(*adopt != is_ours, "the label is not ours to change")
+        }
+        Action::ProbePolicy => require(decision.state.adoption.labelled, "nothing holds back without the label"),
+        Action::SetPaused { paused, resource_version } => may_pause(decision, at(world, resource_version)?, *paused),
+        Action::Freeze { revision, .. } => {
+            let is_declared = world.workload.as_ref().is_some_and(|workload| workload.revision == *revision);
+            require(is_declared, "another revision is declared")
+        }
+        Action::PruneRevisions { keep } => {
+            let run = decision.state.run.as_ref().filter(|run| run.in_progress());
+            require(run.is_none_or(|run| keep.contains(&run.revision)), "the run needs its frozen revision")
+        }
+        Action::ApplyCanaryWorkload { revision, .. } => {
+            let run = decision.state.run.as_ref();
+            require(run.is_some_and(|run| run.revision == *revision), "it is not the run's revision")?;
+            require(world.canary_workload.as_ref().is_none_or(|canary| canary.ours), "it is not ours")
+        }
+        Action::ApplyCanaryService => {
+            require(world.canary_service.is_none_or(|service| service.ours), "it is not ours")
+        }
+        Action::DeleteCanaryService => {
+            require(world.canary_service.is_some_and(|service| service.ours), "it is not ours")?;
+            no_traffic(world)
+        }
+        Action::DeleteCanaryWorkload => {
+            require(world.canary_workload.as_ref().is_some_and(|canary| canary.ours), "it is not ours")?;
+            no_traffic(world)
+        }
+        Action::WriteRoute { route, rules, resource_version } => {
+            written(world, decision, route, rules, resource_version)
+        }
+    }
+}
+
+/// A workload is let go only on what serves already, what was judged, or where nothing serves.
+fn may_pause(decision: &Decision, workload: &Workload, paused: bool) -> Result<(), String> {
+    require(workload.paused != paused, "it changes nothing")?;
+    let state = &decision.state;
+    let is_stable = state.stable.as_ref().is_some_and(|stable| stable.revision == workload.revision);
+    let is_judged = state
+        .run
+        .as_ref()
+        .is_some_and(|run| run.stage == Stage::PromotingRoll && run.revision == workload.revision && run.end.is_none());
+    let is_unjudged = state
+        .unjudged
+        .as_ref()
+        .is_some_and(|unjudged| unjudged.revision == workload.revision && unjudged.reason == "NoHealthyStable");
+    if paused {
+        require(!is_stable && !is_judged, "what is declared may run")
+    } else {
+        require(is_stable || is_judged || is_unjudged, "revision was not judged")
+    }
+}
+
+fn nothing_is_left(world: &World) -> Result<(), String> {
+    require(world.deleting, "the Rollout is not being deleted")?;
+    require(world.canary_workload.as_ref().is_none_or(|canary| !canary.ours), "the canary is there")?;
+    require(world.canary_service.is_none_or(|service| !service.ours), "the canary's Service is there")?;
+    require(world.frozen.is_empty(), "frozen revisions are there")?;
+    let label = world.workload.as_ref().and_then(|workload| workload.label.as_deref());
+    require(label != Some(&world.name), "the label is there")
+}
+
+/// No request is sent to what is deleted, as far as the routes say.
+fn no_traffic(world: &World) -> Result<(), String> {
+    let Some(run) = &world.state.run else { return Ok(()) };
+    let Some((plan, _)) = plan_of(world, run) else { return Ok(()) };
+    for route in &plan.routes {
+        let names = Names::new(world, plan, route);
+        let live = world.routes.iter().find(|known| known.name == route.name).and_then(|known| known.live.as_ref());
+        if live.is_some_and(|live| routes::has_ours(&live.rules, &names)) {
+            return Err(format!("HTTPRoute {:?} still names it", route.name));
+        }
+    }
+    Ok(())
+}
+
+fn written(
+    world: &World,
+    decision: &Decision,
+    route: &str,
+    rules: &Value,
+    resource_version: &str,
+) -> Result<(), String> {
+    let known = world.routes.iter().find(|known| known.name == route).and_then(|known| known.live.as_ref());
+    let live = known.ok_or("it does not exist")?;
+    require(live.resource_version == resource_version, "it is not the one that was looked at")?;
+    require(live.rules != *rules, "it changes nothing")?;
+    let Some(mut run) = decision.state.run.clone().or_else(|| world.state.run.clone()) else { return Ok(()) };
+    let Some((plan, frozen)) = plan_of(world, &run) else { return Ok(()) };
+    let course = Course::take(&mut Look::new(world), &mut run, plan, frozen);
+    let Some(view) = course.routes.iter().find(|view| view.name == route) else { return Ok(()) };
+    // The ratio of stable and canary together to the other refs is in here too: it is what the weights are stripped to.
+    let stripped = |rules: &Value| routes::strip(&view.base, rules, &view.names);
+    require(stripped(&live.rules) == stripped(rules), "it changes what is not ours")?;
+    raised(world, &run, live, rules, &view.names)
+}
+
+/// Weight rises only onto ready pods, and never once the run goes back.
+fn raised(world: &World, run: &Run, live: &LiveRoute, rules: &Value, names: &Names<'_>) -> Result<(), String> {
+    let (before, matched_before) = routes::canary_share(&live.rules, names);
+    let (after, is_matched) = routes::canary_share(rules, names);
+    if after <= before && (matched_before || !is_matched) {
+        return Ok(());
+    }
+    require(run.end.is_none(), "the run goes back, and the canary's weight rises")?;
+    let canary = world.canary_workload.as_ref().filter(|canary| canary.ours && canary.revision == run.revision);
+    let available = canary.map_or(0, |canary| canary.available);
+    // The rolling workload may have been scaled meanwhile; the reference is its size at the start.
+    let needed = (f64::from(run.replicas) * after - 1e-9).ceil().max(1.0);
+    require(f64::from(available) >= needed, "the canary's weight rises above its ready pods")
+}
+
+fn at<'w>(world: &'w World, resource_version: &str) -> Result<&'w Workload, String> {
+    let workload = world.workload.as_ref().ok_or("the workload does not exist")?;
+    require(workload.resource_version == resource_version, "it is not the one that was looked at")?;
+    Ok(workload)
+}
+
+fn require(holds: bool, otherwise: &str) -> Result<(), String> {
+    if holds { Ok(()) } else { Err(otherwise.to_owned()) }
+}
+
+fn name(action: &Action) -> String {
+    let said = format!("{action:?}");
+    said.split([' ', '{']).next().unwrap_or_default().to_owned()
 }

@@ -116,13 +116,11 @@ impl<'w> Look<'w> {
     }
 }
 
-/// Memory without what the next look can count anew from the data planes.
+/// Memory without what the next look counts anew from the data planes.
 fn without_evidence(state: &State) -> State {
     let mut state = state.clone();
     if let Some(run) = &mut state.run {
         run.tallies.clear();
-        run.over_since.clear();
-        run.disruptions = None;
     }
     state
 }

@@ -119,6 +119,19 @@ pub fn apply(base: &Value, split: &Split, names: &Names<'_>) -> Result<Value, St
     Ok(Value::Array(rules))
 }
 
+/// The largest share of stable's traffic that goes to the canary by weight, and whether matching requests go there.
+pub fn canary_share(rules: &Value, names: &Names<'_>) -> (f64, bool) {
+    let mut largest = 0.0_f64;
+    for rule in array(rules).iter().filter(|rule| !names.is_our_rule(rule)) {
+        let sum = |of: &dyn Fn(&Value) -> bool| refs(rule).iter().filter(|r| of(r)).map(weight).sum::<u64>() as f64;
+        let (canary, stable) = (sum(&|r| names.is_canary(r)), sum(&|r| names.is_stable(r)));
+        if canary > 0.0 {
+            largest = largest.max(canary / (canary + stable));
+        }
+    }
+    (largest, array(rules).iter().any(|rule| names.is_our_rule(rule)))
+}
+
 /// A rule with the canary's ref right after stable's.
 ///
 /// Base weights W become W * (10,000 - share) for stable, W * share for the canary and W * 10,000 for every other ref, so

@@ -93,9 +93,9 @@ pub struct Run {
     pub tallies: Vec<Tally>,
     /// What of them was there when the step began, where it goes on with the split of the one before.
     pub baseline: Vec<Tally>,
-    /// Evidence: when a test first was over its bound, by `metric/judge`.
+    /// When a test first was over its bound, by `metric/judge`.
     pub over_since: BTreeMap<String, Millis>,
-    /// Evidence: the window in which disruptions of the canary are counted.
+    /// The window in which disruptions of the canary are counted.
     pub disruptions: Option<DisruptionWindow>,
     /// Why it ends, once it does. From then on the canary's weight never rises.
     pub end: Option<End>,
@@ -197,7 +197,9 @@ pub struct Tally {
 #[derive(Clone, Copy, Debug, Default, PartialEq, Eq, Serialize, Deserialize)]
 #[serde(default)]
 pub struct DisruptionWindow {
-    /// When it began.
+    /// A disruption was seen since the last window was closed.
+    pub is_open: bool,
+    /// When it began, or the last one was closed.
     pub since: Millis,
     /// Requests assigned to the canary before.
     pub started: u64,

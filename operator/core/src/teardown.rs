@@ -3,7 +3,7 @@
 
 use crate::{
     Millis, Reason,
-    course::Course,
+    course::{Course, RouteView},
     decision::Action,
     look::Look,
     state::{Run, Teardown, TeardownPart},
@@ -37,7 +37,7 @@ pub(crate) fn go_on(
         match teardown.part {
             TeardownPart::Shift => {
                 // Where the user's own rules are live already there is nothing to shift.
-                let is_restored = course.routes.iter().all(|route| route.is_base());
+                let is_restored = course.routes.iter().all(RouteView::is_base);
                 let target = if is_restored { Target::Base } else { Target::StableOnly };
                 patiently(verify::bring(look, course, target), is_late)?;
                 run.verified_share = Some(0);

@@ -145,5 +145,7 @@ fn a_canary_that_refuses_most_requests_fails_and_one_eviction_does_not() {
     assert_eq!(look(5, 150, 15), None);
     assert_eq!(look(20, 300, 15), None, "an eviction");
     assert_eq!(look(21, 310, 20), None);
-    assert_eq!(look(31, 400, 90), Some((crate::Reason::CanaryRefuses, "75 of 100 requests to the canary within 11 s were refused or dropped by its pods; see why they restart or do not listen".to_owned())));
+    let message = "70 of 90 requests to the canary within 11 s were refused or dropped by its pods; see why they restart \
+                   or do not listen";
+    assert_eq!(look(32, 400, 90), Some((crate::Reason::CanaryRefuses, message.to_owned())));
 }

@@ -50,10 +50,12 @@ pub(super) fn ensure(look: &mut Look<'_>, workload: &Workload) -> Result<(), Nex
 pub(super) fn ask(look: &mut Look<'_>) {
     if crate::wants(&look.state, look.now()).probe {
         look.act(Action::ProbePolicy);
+        look.wake(look.now() + PROBE_RETRY_MS);
+        return;
     }
     let adoption = &look.state.adoption;
     let again = if adoption.held_back == Some(true) { PROBE_AGAIN_MS } else { PROBE_RETRY_MS };
-    look.wake(adoption.probed_at.max(look.now() - again) + again);
+    look.wake(adoption.probed_at + again);
 }
 
 /// Looks for the version that serves, to pin it.

@@ -37,8 +37,9 @@ pub(super) fn shift(look: &mut Look<'_>, run: &mut Run, course: &Course<'_>) -> 
         return look.say(Phase::Promoting, reason, message);
     }
     run.verified_share = Some(WHOLE);
-    let since = *run.live_since.get_or_insert(look.now());
-    if look.now() <= since {
+    let now = look.now();
+    let since = *run.live_since.get_or_insert(now);
+    if now <= since {
         look.next("let the workload roll out", Some(since + LOOK_AGAIN_MS));
         let message = "all traffic goes to the canary; it is looked at once more";
         return look.say(Phase::Promoting, Reason::WaitingForEvidence, message);
@@ -178,7 +179,7 @@ pub(super) fn back(look: &mut Look<'_>, run: &mut Run, course: &Course<'_>) -> N
     look.say(Phase::Promoting, Reason::WaitingForRollout, message)
 }
 
-/// All traffic stays on the canary, and the canary stays.
+/// All traffic stays on the canary, and the canary stays. Where the revision failed its weight is not written again.
 fn keep(look: &mut Look<'_>, run: &mut Run, course: &Course<'_>) {
     let is_there =
         look.world.canary_workload.as_ref().is_some_and(|canary| canary.ours && canary.wanted >= run.replicas);
@@ -189,12 +190,16 @@ fn keep(look: &mut Look<'_>, run: &mut Run, course: &Course<'_>) {
             replicas: run.replicas,
         });
     }
+    let available = look.world.canary_workload.as_ref().map_or(0, |canary| canary.available);
+    if run.end.is_some() || available < run.replicas {
+        return;
+    }
     // Not waited for: the rollout of the workload goes on in any case.
     let _ = verify::bring(look, course, Target::Split(&Split::Share(WHOLE)));
 }
 
 fn missing(look: &mut Look<'_>, course: &Course<'_>) -> Next {
     let (reason, message) =
-        course.hold.clone().unwrap_or((Reason::WorkloadMissing, "the Deployment is gone".to_owned()));
+        course.hold.clone().unwrap_or_else(|| (Reason::WorkloadMissing, "the Deployment is gone".to_owned()));
     look.say(Phase::Promoting, reason, message)
 }

@@ -100,17 +100,16 @@ pub(super) fn judged(look: &mut Look<'_>, run: &mut Run, course: &Course<'_>, co
         Telemetry::NotAsked => Some("the data planes were not asked yet"),
         Telemetry::Unavailable(why) => Some(why.as_str()),
     };
-    let judgement = match why {
-        Some(why) => Judgement { metrics: judge::no_data(plan, why), ..Judgement::default() },
-        None => {
-            let question = Question {
-                step: judged_step(plan, run.step),
-                random: matches!(run.split, Some(Split::Share(_))),
-                compare,
-                now: look.now(),
-            };
-            judge::judge(run, plan, question)
-        }
+    let question = Question {
+        step: judged_step(plan, run.step),
+        random: matches!(run.split, Some(Split::Share(_))),
+        compare,
+        now: look.now(),
+    };
+    let judgement = if let Some(why) = why {
+        Judgement { metrics: judge::no_data(plan, why), ..Judgement::default() }
+    } else {
+        judge::judge(run, plan, question)
     };
     look.report.metrics.clone_from(&judgement.metrics);
     judgement

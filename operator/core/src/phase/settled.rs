@@ -97,7 +97,8 @@ fn routes_fit(world: &World, plan: &Plan) -> Result<(), String> {
     Ok(())
 }
 
-/// Removes parts that are ours though no run is in progress, as after a status that was lost. True while there are any.
+/// Removes parts that are ours though no run is in progress, as after a status that was lost. True while traffic may still
+/// see any; frozen revisions go beside all else.
 pub(super) fn sweep(look: &mut Look<'_>, plan: &Plan) -> bool {
     let world = look.world;
     let service = world.canary_service.filter(|service| service.ours);
@@ -119,7 +120,7 @@ pub(super) fn sweep(look: &mut Look<'_>, plan: &Plan) -> bool {
     if !world.frozen.is_empty() {
         look.act(Action::PruneRevisions { keep: Vec::new() });
     }
-    service.is_some() || workload.is_some() || !world.frozen.is_empty()
+    service.is_some() || workload.is_some()
 }
 
 fn sweep_routes(look: &mut Look<'_>, plan: &Plan) -> bool {

@@ -85,8 +85,12 @@ fn roll_directly(look: &mut Look<'_>, workload: &Workload, stable: &Stable) -> N
     look.say(Phase::Stable, Reason::NoHealthyStable, message)
 }
 
-/// Begins a run. Nothing of an earlier one is left: that was swept before.
+/// Begins a run. Nothing of an earlier one is left: the frozen revisions are being swept, the rest was.
 fn start(look: &mut Look<'_>, plan: &Plan, workload: &Workload, stable: &Stable) -> Next {
+    if !look.world.frozen.is_empty() {
+        let message = "a changed template is held back; frozen revisions of earlier runs are being removed first";
+        return look.say(Phase::Stable, Reason::WaitingForObjects, message);
+    }
     let now = look.now();
     look.state.unjudged = None;
     let mut run = Run {

@@ -47,7 +47,8 @@ fn live(look: &mut Look<'_>, run: &mut Run, course: &Course<'_>, split: &Split) 
         let message = format!("step {} of {} is live: {}", run.step + 1, course.plan.steps.len(), said(split));
         look.note(Reason::StepLive, message);
     }
-    *run.live_since.get_or_insert(look.now())
+    let now = look.now();
+    *run.live_since.get_or_insert(now)
 }
 
 /// The step is live: does it go on?

@@ -6,6 +6,7 @@ import (
 	"path/filepath"
 	"strconv"
 	"strings"
+	"time"
 
 	"golang.org/x/sys/unix"
 	"sluice.dev/e2e/cluster/internal/layout"
@@ -70,9 +71,24 @@ func joinCgroup(c layout.Cluster, pid int) {
 	_ = os.WriteFile(filepath.Join(componentCgroup(c), "cgroup.procs"), []byte(strconv.Itoa(pid)), 0o644)
 }
 
-// removeCgroups removes the cluster's tree from every hierarchy, children first.
+// removeCgroups removes the cluster's tree from every hierarchy, children
+// first. A killed process counts until the last of its threads has ended, a
+// moment after it is dead to everyone else, so this tries for a while.
 func removeCgroups(c layout.Cluster) error {
-	var left []string
+	deadline := time.Now().Add(10 * time.Second)
+	for {
+		left := tryRemoveCgroups(c)
+		if len(left) == 0 {
+			return nil
+		}
+		if time.Now().After(deadline) {
+			return fmt.Errorf("cgroups that could not be removed: %s", strings.Join(left, " "))
+		}
+		time.Sleep(20 * time.Millisecond)
+	}
+}
+
+func tryRemoveCgroups(c layout.Cluster) (left []string) {
 	for _, hierarchy := range hierarchies() {
 		root := filepath.Join(hierarchy, c.CgroupRoot())
 		if _, err := os.Stat(root); err != nil {
@@ -83,10 +99,7 @@ func removeCgroups(c layout.Cluster) error {
 			left = append(left, root)
 		}
 	}
-	if len(left) > 0 {
-		return fmt.Errorf("cgroups that could not be removed: %s", strings.Join(left, " "))
-	}
-	return nil
+	return left
 }
 
 func removeTree(dir string) {

@@ -60,12 +60,15 @@ func matches(c layout.Cluster) []proc.Match {
 // before it died. No round is gentle: nothing here has anything to save.
 func killAll(c layout.Cluster) error {
 	looks := matches(c)
+	var killed []int
 	deadline := time.Now().Add(20 * time.Second)
 	for {
 		pids := proc.Find(looks...)
 		if len(pids) == 0 {
+			awaitReaping(killed)
 			return nil
 		}
+		killed = append(killed, pids...)
 		if time.Now().After(deadline) {
 			return fmt.Errorf("processes that do not end: %v", pids)
 		}
@@ -73,6 +76,21 @@ func killAll(c layout.Cluster) error {
 			_ = syscall.Kill(pid, syscall.SIGKILL)
 		}
 		time.Sleep(30 * time.Millisecond)
+	}
+}
+
+// awaitReaping gives the machine's process 1 a moment to forget the dead, which
+// are its children by now. What holds no resource any more is not worth failing
+// for, so the wait is bounded.
+func awaitReaping(pids []int) {
+	deadline := time.Now().Add(3 * time.Second)
+	for _, pid := range pids {
+		for time.Now().Before(deadline) {
+			if _, err := os.Stat(fmt.Sprintf("/proc/%d", pid)); err != nil {
+				break
+			}
+			time.Sleep(10 * time.Millisecond)
+		}
 	}
 }
 

@@ -1,6 +1,7 @@
 package cluster
 
 import (
+	"errors"
 	"os"
 	"path/filepath"
 
@@ -17,6 +18,9 @@ func Lock(c layout.Cluster) (*os.File, error) {
 			return nil, err
 		}
 		file, err := os.OpenFile(c.Lock(), os.O_CREATE|os.O_RDWR, 0o600)
+		if errors.Is(err, os.ErrNotExist) {
+			continue // the last cluster's down removed the folder just now
+		}
 		if err != nil {
 			return nil, err
 		}

@@ -74,7 +74,8 @@ func (c Cluster) Run(parts ...string) string {
 // Lock is the file that serializes up, down and image load.
 func (c Cluster) Lock() string { return filepath.Join(runRoot, c.Name+".lock") }
 
-// Roots are the two parent folders that all clusters share.
+// Roots are the two parent folders that all clusters share: of the states, and
+// of what lasts no longer than the machine's uptime.
 func Roots() []string { return []string{stateRoot, runRoot} }
 
 // Kubeconfig is the administrator's.

@@ -53,7 +53,7 @@ func Create(c layout.Cluster) error {
 		}
 	}
 	if Inode(c.MountNS()) == 0 {
-		return createMounts(c)
+		return exclusively(func() error { return createMounts(c) })
 	}
 	return nil
 }
@@ -86,9 +86,33 @@ func createNetwork(c layout.Cluster) error {
 	// nsenter and not `ip netns exec`: the latter mounts another /sys.
 	// The bridge setting may be missing: a kernel with it compiled out has
 	// nothing to switch on, and kube-proxy then says what does not work.
-	return run("nsenter", "--net="+c.NetNS(), "sh", "-c", `set -e; cd /proc/sys/net
+	err := run("nsenter", "--net="+c.NetNS(), "sh", "-c", `set -e; cd /proc/sys/net
 echo 1 > ipv4/ip_forward
 if [ -e bridge/bridge-nf-call-iptables ]; then echo 1 > bridge/bridge-nf-call-iptables; fi`)
+	if err != nil {
+		return err
+	}
+	return refuse(c)
+}
+
+// refuse answers at once what is meant for outside, instead of letting it time
+// out. The default route is there for addresses that kube-proxy translates
+// first, so the rules look at where a packet goes after that.
+func refuse(c layout.Cluster) error {
+	rules := "*filter\n:SLUICE-OUTSIDE - [0:0]\n"
+	for _, chain := range []string{"OUTPUT", "FORWARD"} {
+		rules += "-A " + chain + " -o node0 -j SLUICE-OUTSIDE\n"
+	}
+	for _, inside := range []string{layout.NodePrefix, layout.PodCIDR, layout.ServiceCIDR} {
+		rules += "-A SLUICE-OUTSIDE -d " + inside + " -j RETURN\n"
+	}
+	rules += "-A SLUICE-OUTSIDE -j REJECT --reject-with icmp-net-unreachable\nCOMMIT\n"
+	command := exec.Command("nsenter", "--net="+c.NetNS(), "iptables-restore", "--noflush", "--wait")
+	command.Stdin = strings.NewReader(rules)
+	if out, err := command.CombinedOutput(); err != nil {
+		return fmt.Errorf("iptables-restore: %w: %s", err, out)
+	}
+	return nil
 }
 
 // createMounts makes the mount namespace and keeps it by its handle. The
@@ -132,9 +156,32 @@ func Destroy(c layout.Cluster) {
 	if _, err := os.Lstat(c.NetNS()); err == nil {
 		_ = run("ip", "netns", "del", c.NetNSName())
 	}
-	for target := range shared {
-		_ = os.Remove(target) // only if empty: it may be another runtime's
+	_ = exclusively(func() error {
+		_ = os.Remove(filepath.Dir(c.MountNS()))
+		// Removing a folder takes away what is mounted on it in every other
+		// mount namespace, so as long as there is another cluster they stay.
+		if others, _ := filepath.Glob(filepath.Join(filepath.Dir(c.Run()), "*", "ns")); len(others) > 0 {
+			return nil
+		}
+		for target := range shared {
+			_ = os.Remove(target) // only if empty: it may be another runtime's
+		}
+		return nil
+	})
+}
+
+// exclusively keeps two clusters' changes of the shared folders apart.
+func exclusively(change func() error) error {
+	root := layout.Roots()[1]
+	folder, err := os.Open(root)
+	if err != nil {
+		return err
 	}
+	defer folder.Close()
+	if err := unix.Flock(int(folder.Fd()), unix.LOCK_EX); err != nil {
+		return err
+	}
+	return change()
 }
 
 // Enter puts the calling thread, and the program it is about to become, into

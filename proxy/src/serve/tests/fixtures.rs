@@ -119,9 +119,7 @@ impl Proxy {
     }
 
     pub(super) async fn client(&self) -> Client {
-        let stream = TcpStream::connect((Ipv4Addr::LOCALHOST, self.port)).await.expect("connected");
-        stream.set_nodelay(true).expect("nodelay");
-        Client { stream, unread: Vec::new() }
+        Client::connect((Ipv4Addr::LOCALHOST, self.port).into()).await
     }
 }
 
@@ -146,6 +144,12 @@ pub(super) struct Client {
 }
 
 impl Client {
+    pub(super) async fn connect(address: SocketAddr) -> Self {
+        let stream = TcpStream::connect(address).await.expect("connected");
+        stream.set_nodelay(true).expect("nodelay");
+        Self { stream, unread: Vec::new() }
+    }
+
     pub(super) async fn get(&mut self) -> Answer {
         self.exchange(&format!("GET / HTTP/1.1\r\nhost: {HOST}\r\n\r\n")).await
     }

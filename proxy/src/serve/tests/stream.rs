@@ -13,8 +13,9 @@ use tokio_stream::StreamExt;
 use tokio_stream::wrappers::{ReceiverStream, TcpListenerStream};
 use tonic::{Request, Response, Status, Streaming};
 
-use super::fixtures::{Echo, Proxy, run};
+use super::fixtures::{Echo, Proxy, run, until};
 use crate::serve::plane::Stage;
+use crate::serve::state::StateFile;
 use crate::serve::stream::{Link, follow};
 
 /// One stream as the controller sees it.
@@ -191,5 +192,25 @@ fn a_controller_that_comes_back_is_told_everything_anew() {
 
         proxy.plane.stage.send_replace(Stage::Draining);
         session.next(|message| matches!(message, Up::Draining(_)).then_some(())).await;
+    });
+}
+
+#[test]
+fn what_was_saved_is_served_while_the_controller_is_away() {
+    run(async {
+        let echo = Echo::start("echo", Protocol::Http1).await;
+        let proxy = Proxy::idle();
+        let dir = std::env::temp_dir().join(format!("sluice-saved-{}", std::process::id()));
+        std::fs::create_dir_all(&dir).expect("folder");
+        let saved = [listener(proxy.port), route(1, "b"), backend("b", &echo)];
+        let texts: Vec<_> = saved.iter().map(|resource| String::from_utf8_lossy(&resource.json)).collect();
+        std::fs::write(dir.join("resources.json"), format!("[{}]", texts.join(","))).expect("written");
+        // Nobody listens on port 1.
+        let link = Link { uri: "http://127.0.0.1:1".parse().expect("uri"), ca: None, token: None, pod: "pod-1".into() };
+        let (plane, state) = (Rc::clone(&proxy.plane), StateFile::new(&dir));
+        tokio::task::spawn_local(async move { follow(&plane, &link, Some(state)).await });
+        until("ready", async || *proxy.plane.stage.borrow() == Stage::Ready).await;
+        assert!(proxy.client().await.get().await.body.starts_with("echo"));
+        std::fs::remove_dir_all(dir).expect("removed");
     });
 }

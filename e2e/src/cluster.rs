@@ -1,20 +1,17 @@
-//! The cluster that is given by `KUBECONFIG`, and namespaces for tests in it.
+//! The cluster that is given by `KUBECONFIG`.
 
-use std::{future::Future, process::Stdio, time::Duration};
+use std::{process::Stdio, time::Duration};
 
 use anyhow::{Context, Result, bail};
 use k8s_openapi::{NamespaceResourceScope, api::core::v1::Namespace};
 use kube::{
     Api, Client, Resource,
-    api::{ApiResource, DeleteParams, DynamicObject, PostParams},
-    core::{GroupVersionKind, ObjectMeta},
+    api::{ApiResource, DeleteParams, DynamicObject},
+    core::GroupVersionKind,
 };
 use tokio::process::Command;
 
-use crate::{
-    diagnose,
-    wait::{Look, until, when},
-};
+use crate::wait::{Look, until, when};
 
 /// How long a namespace may take to go: pods have 30 s, and finalizers of ours must have run.
 const NAMESPACE_DEADLINE: Duration = Duration::from_mins(2);
@@ -104,36 +101,6 @@ impl Cluster {
         })
         .await
     }
-}
-
-/// Runs a test in a namespace of its own.
-///
-/// On failure it prints what a person would look at, then takes the namespace away all the same, so that one failed test
-/// does not take the node's room from the next. `SLUICE_KEEP=1` keeps it.
-pub async fn in_namespace<F>(prefix: &str, test: impl FnOnce(Cluster, String) -> F) -> Result<()>
-where
-    F: Future<Output = Result<()>>,
-{
-    let cluster = Cluster::connect().await?;
-    let namespace = format!("{prefix}-{}", suffix());
-    let api: Api<Namespace> = Api::all(cluster.client.clone());
-    let metadata = ObjectMeta { name: Some(namespace.clone()), ..ObjectMeta::default() };
-    api.create(&PostParams::default(), &Namespace { metadata, ..Namespace::default() }).await?;
-    let result = test(cluster.clone(), namespace.clone()).await;
-    if let Err(error) = &result {
-        eprintln!("FAILED in namespace {namespace}: {error:#}");
-        eprintln!("{}", diagnose::report(&cluster, &namespace).await);
-    }
-    if std::env::var_os("SLUICE_KEEP").is_some() {
-        return result;
-    }
-    let gone = cluster.delete_namespace(&namespace).await;
-    result.and(gone)
-}
-
-/// Five characters that no other test of this time has.
-fn suffix() -> String {
-    std::iter::repeat_with(fastrand::alphanumeric).take(5).collect::<String>().to_lowercase()
 }
 
 /// `Look` at an object that must be there for its state to be asked.

@@ -11,4 +11,6 @@ pub mod follow;
 pub mod install;
 pub mod load;
 pub mod manifest;
+pub mod share;
+pub mod suite;
 pub mod wait;

@@ -1,5 +1,7 @@
 //! What every forwarded message goes through, whatever its route: headers of the connection are dropped, and what the
 //! backend reads about the client is written by the proxy.
+//!
+//! Upgrades are not passed on, WebSocket included: the backend sees a plain request.
 
 use http::{HeaderMap, HeaderName, HeaderValue, Method, Version, header, request};
 
@@ -73,6 +75,8 @@ pub fn prepare_request(head: &mut request::Parts, client: &HeaderValue, has_body
         None => head.headers.remove(FORWARDED_HOST),
     };
     head.headers.remove(header::FORWARDED);
+    // Answered by the proxy as soon as the backend's connection takes the body.
+    head.headers.remove(header::EXPECT);
     join_cookies(&mut head.headers);
     frame_body(head, has_body);
     head.version = Version::HTTP_11;

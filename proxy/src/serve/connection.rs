@@ -69,7 +69,7 @@ pub(crate) enum Phase {
 enum Order {
     /// At once.
     Abort,
-    /// After what is open; an idle HTTP/1 connection at once.
+    /// After what is open or has begun to come in; when that is nothing, at once.
     Finish,
 }
 
@@ -120,10 +120,7 @@ impl Connection {
 
     /// Ends the connection after the request that is open, or now.
     pub(crate) fn close_when_idle(&self) {
-        self.leaves_at.set(Some(0));
-        if self.http2.get() || self.requests.get() == 0 {
-            self.give(Order::Finish);
-        }
+        self.give(Order::Finish);
     }
 
     /// Ends what has waited for its client too long, and tells HTTP/2 clients to leave when it is time.
@@ -148,6 +145,7 @@ impl Connection {
     }
 
     fn give(&self, order: Order) {
+        self.leaves_at.set(Some(0));
         self.order.set(Some(order));
         if let Some(waker) = &*self.waker.borrow() {
             waker.wake_by_ref();
@@ -231,12 +229,16 @@ async fn serve_http1(worker: &Rc<Worker>, wire: Wire, connection: &Rc<Connection
             .serve_connection(wire, service)
     );
     until(connection, |context, order| {
-        match order {
-            Some(Order::Abort) => return Poll::Ready(Ok(())),
-            Some(Order::Finish) => serving.as_mut().graceful_shutdown(),
-            None => {}
+        if order == Some(Order::Abort) {
+            return Poll::Ready(Ok(()));
         }
-        serving.as_mut().poll(context)
+        let polled = serving.as_mut().poll(context);
+        // What has arrived by now was read by that. What has begun is answered, and says that it is the last.
+        if polled.is_pending() && order == Some(Order::Finish) && connection.phase.get() == Phase::Idle {
+            serving.as_mut().graceful_shutdown();
+            return serving.as_mut().poll(context);
+        }
+        polled
     })
     .await
 }

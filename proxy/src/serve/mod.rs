@@ -100,6 +100,7 @@ async fn serve(args: Args) -> anyhow::Result<()> {
     let mut source = pin!(source(&args, &plane));
     tokio::select! {
         ended = &mut source => return ended,
+        lost = plane.lost_worker() => return Err(lost.into()),
         _ = stop.recv() => {}
         _ = interrupt.recv() => {}
     }
@@ -133,7 +134,7 @@ async fn source(args: &Args, plane: &Rc<Plane>) -> anyhow::Result<()> {
         pod: args.pod_name.clone(),
     };
     let state = args.state_dir.as_deref().map(StateFile::new);
-    stream::follow(plane, &link, state).await
+    match stream::follow(plane, &link, state).await {}
 }
 
 /// Collects the workers' counters once a second.

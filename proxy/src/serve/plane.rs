@@ -105,8 +105,11 @@ impl Plane {
         let earlier = std::mem::replace(&mut snapshots.current, snapshot);
         snapshots.earlier.push(earlier);
         self.update.set(update);
-        self.stage.send_if_modified(|stage| std::mem::replace(stage, (*stage).max(Stage::Ready)) == Stage::Starting);
-        tracing::info!(update, "Serving a new configuration");
+        tracing::debug!(update, "Serving a new configuration");
+        let is_first = |stage: &mut Stage| std::mem::replace(stage, (*stage).max(Stage::Ready)) == Stage::Starting;
+        if self.stage.send_if_modified(is_first) {
+            tracing::info!(update, "Ready");
+        }
         Ok(())
     }
 
@@ -132,6 +135,13 @@ impl Plane {
             served.await.map_err(|_| ApplyError::Worker(number))?;
         }
         Ok(())
+    }
+
+    /// Waits until a worker is gone, which is never as long as all is well.
+    pub(super) async fn lost_worker(&self) -> ApplyError {
+        let ends = self.workers.iter().map(|worker| Box::pin(worker.messages.closed()));
+        let ((), number, _) = futures::future::select_all(ends).await;
+        ApplyError::Worker(number)
     }
 
     /// Stops taking new connections.

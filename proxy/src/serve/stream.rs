@@ -1,6 +1,7 @@
 //! The stream to the controller: configuration down, acknowledgements and counters up. Without the controller the data
 //! plane goes on with what it serves.
 
+use std::convert::Infallible;
 use std::path::PathBuf;
 use std::rc::Rc;
 use std::time::Duration;
@@ -17,7 +18,7 @@ use tonic::metadata::MetadataValue;
 use tonic::transport::{Certificate, Channel, ClientTlsConfig, Endpoint};
 use tonic::{Request, Streaming};
 
-use super::plane::{ApplyError, Plane, Resources, Stage};
+use super::plane::{Plane, Resources, Stage};
 use super::state::StateFile;
 
 /// Shortest and longest time between two attempts to connect.
@@ -40,12 +41,11 @@ pub(super) struct Link {
     pub(super) pod: String,
 }
 
-/// Serves what was saved, then what the controller says, for ever. Returns only when a worker is gone.
-pub(super) async fn follow(plane: &Rc<Plane>, link: &Link, state: Option<StateFile>) -> anyhow::Result<()> {
+/// Serves what was saved, then what the controller says, for ever.
+pub(super) async fn follow(plane: &Rc<Plane>, link: &Link, state: Option<StateFile>) -> Infallible {
     if let Some(resources) = state.as_ref().and_then(StateFile::load) {
         match plane.apply(0, &resources).await {
             Ok(()) => tracing::info!("Serving the saved configuration until the controller answers"),
-            Err(error @ ApplyError::Worker(_)) => return Err(error.into()),
             Err(error) => tracing::warn!(%error, "Cannot serve the saved configuration"),
         }
     }
@@ -54,9 +54,6 @@ pub(super) async fn follow(plane: &Rc<Plane>, link: &Link, state: Option<StateFi
     loop {
         let mut answered = false;
         if let Err(error) = converse(plane, link, epoch, state.as_ref(), &mut answered).await {
-            if let Some(fatal @ ApplyError::Worker(_)) = error.downcast_ref() {
-                anyhow::bail!("{fatal}");
-            }
             tracing::warn!(controller = %link.uri, "The stream to the controller ended: {error:#}");
         }
         backoff = if answered { BACKOFF[0] } else { (backoff * 2).min(BACKOFF[1]) };
@@ -102,7 +99,7 @@ async fn converse(
             received = down.message() => match received?.and_then(|message| message.update) {
                 Some(update) => {
                     *answered = true;
-                    let ack = receive(plane, &mut resources, update).await?;
+                    let ack = receive(plane, &mut resources, update).await;
                     unsaved = ack.error.is_empty();
                     up.send(message(Up::Ack(ack))).await?;
                 }
@@ -145,22 +142,19 @@ fn message(message: Up) -> v1::FromDataPlane {
     v1::FromDataPlane { message: Some(message) }
 }
 
-/// Serves an update. That it was refused is for the controller to know; only what cannot be mended is an error.
-async fn receive(plane: &Plane, resources: &mut Resources, update: v1::Update) -> anyhow::Result<v1::Ack> {
+/// Serves an update, or says why not.
+async fn receive(plane: &Plane, resources: &mut Resources, update: v1::Update) -> v1::Ack {
     let number = update.update;
     let merged = merge(resources, update);
     let applied = match merged {
-        Ok(()) => match plane.apply(number, resources).await {
-            Err(error @ ApplyError::Worker(_)) => return Err(error.into()),
-            applied => applied.map_err(anyhow::Error::from),
-        },
+        Ok(()) => plane.apply(number, resources).await.map_err(anyhow::Error::from),
         Err(error) => Err(error),
     };
     let error = applied.err().map(|error| format!("{error:#}")).unwrap_or_default();
     if !error.is_empty() {
         tracing::error!(update = number, error, "Refused a configuration");
     }
-    Ok(v1::Ack { update: number, error })
+    v1::Ack { update: number, error }
 }
 
 /// Resources as the controller believes us to have them, also when they are not served: its deltas build on that.

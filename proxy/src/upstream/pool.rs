@@ -123,10 +123,11 @@ impl Pools {
 
     /// Closes what has been idle for long. Called every second.
     pub(crate) fn sweep(&self, now: u32) {
-        for endpoint in self.endpoints.borrow().values() {
+        self.endpoints.borrow_mut().retain(|_, endpoint| {
             endpoint.idle.borrow_mut().retain(|idle| !idle.sender.is_closed() && !is_old(idle, now));
             endpoint.shared.borrow_mut().retain(|shared| !shared.sender.is_closed());
-        }
+            endpoint.wanted.get() || endpoint.in_flight.get() > 0
+        });
     }
 }
 

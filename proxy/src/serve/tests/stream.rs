@@ -4,6 +4,7 @@ use std::pin::Pin;
 use std::rc::Rc;
 
 use futures::Stream;
+use rcgen::{CertifiedKey, KeyPair};
 use sluice_proxy_core::model::Protocol;
 use sluice_wire::v1;
 use sluice_wire::v1::configuration_server::{Configuration, ConfigurationServer};
@@ -11,6 +12,7 @@ use sluice_wire::v1::from_data_plane::Message as Up;
 use tokio::sync::mpsc;
 use tokio_stream::StreamExt;
 use tokio_stream::wrappers::{ReceiverStream, TcpListenerStream};
+use tonic::transport::{Identity, ServerTlsConfig};
 use tonic::{Request, Response, Status, Streaming};
 
 use super::fixtures::{Echo, Proxy, run, until};
@@ -103,17 +105,25 @@ struct Followed {
 }
 
 impl Followed {
-    async fn start(test: &str) -> Self {
+    /// `identity` is the controller's certificate with its key; without it the stream is in the clear.
+    async fn start(test: &str, identity: Option<&CertifiedKey<KeyPair>>) -> Self {
         let socket = tokio::net::TcpListener::bind(("127.0.0.1", 0)).await.expect("bound");
-        let address = socket.local_addr().expect("address");
+        let port = socket.local_addr().expect("address").port();
         let (sender, mut sessions) = mpsc::unbounded_channel();
-        let service = ConfigurationServer::new(Controller { sessions: sender });
-        let server = tonic::transport::Server::builder().add_service(service);
+        let mut server = tonic::transport::Server::builder();
+        let file = |name: &str| std::env::temp_dir().join(format!("sluice-{name}-{test}-{}", std::process::id()));
+        let (mut uri, mut ca) = (format!("http://127.0.0.1:{port}"), None);
+        if let Some(CertifiedKey { cert, signing_key }) = identity {
+            let identity = Identity::from_pem(cert.pem(), signing_key.serialize_pem());
+            server = server.tls_config(ServerTlsConfig::new().identity(identity)).expect("tls");
+            uri = format!("https://localhost:{port}");
+            std::fs::write(file("ca"), cert.pem()).expect("written");
+            ca = Some(file("ca"));
+        }
+        let server = server.add_service(ConfigurationServer::new(Controller { sessions: sender }));
         tokio::task::spawn_local(server.serve_with_incoming(TcpListenerStream::new(socket)));
-        let token = std::env::temp_dir().join(format!("sluice-token-{test}-{}", std::process::id()));
-        std::fs::write(&token, "secret\n").expect("written");
-        let uri = format!("http://{address}").parse().expect("uri");
-        let link = Link { uri, ca: None, token: Some(token), pod: "pod-1".into() };
+        std::fs::write(file("token"), "secret\n").expect("written");
+        let link = Link { uri: uri.parse().expect("uri"), ca, token: Some(file("token")), pod: "pod-1".into() };
         let proxy = Proxy::idle();
         let plane = Rc::clone(&proxy.plane);
         tokio::task::spawn_local(async move { follow(&plane, &link, None).await });
@@ -124,10 +134,20 @@ impl Followed {
 }
 
 #[test]
+fn a_controller_with_the_pinned_certificate_is_followed() {
+    run(async {
+        let identity = rcgen::generate_simple_self_signed(["localhost".to_owned()]).expect("certificate");
+        let followed = Followed::start("tls", Some(&identity)).await;
+        assert_eq!(followed.bearer.as_deref(), Some("Bearer secret"));
+    });
+}
+
+#[test]
 fn updates_are_served_or_refused_and_counters_come_back() {
     run(async {
         let (one, two) = (Echo::start("one", Protocol::Http1).await, Echo::start("two", Protocol::Http1).await);
-        let Followed { proxy, mut session, hello, bearer, sessions: _sessions } = Followed::start("updates").await;
+        let Followed { proxy, mut session, hello, bearer, sessions: _sessions } =
+            Followed::start("updates", None).await;
         assert_eq!((hello.pod.as_str(), bearer.as_deref()), ("pod-1", Some("Bearer secret")));
         assert_eq!(*proxy.plane.stage.borrow(), Stage::Starting);
 
@@ -168,7 +188,7 @@ fn updates_are_served_or_refused_and_counters_come_back() {
 fn a_controller_that_comes_back_is_told_everything_anew() {
     run(async {
         let echo = Echo::start("echo", Protocol::Http1).await;
-        let Followed { proxy, mut session, hello, mut sessions, .. } = Followed::start("anew").await;
+        let Followed { proxy, mut session, hello, mut sessions, .. } = Followed::start("anew", None).await;
         let update = |update, generation| v1::Update {
             update,
             full: true,

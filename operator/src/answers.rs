@@ -1,0 +1,3 @@
+//! Where numbers come from; one source a file.
+
+pub(crate) mod builtin;

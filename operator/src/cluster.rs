@@ -1,0 +1,301 @@
+//! The API server, as the operator uses it: untyped objects, so that no field that a newer server knows is lost, and
+//! errors that say what is to be done about them.
+
+use std::{sync::Arc, time::Duration};
+
+use kube::{
+    Api, Client,
+    api::{
+        ApiResource, DeleteParams, DynamicObject, ListParams, Patch, PatchParams, PostParams, Preconditions,
+        PropagationPolicy,
+    },
+    core::{GroupVersionKind, Status},
+};
+use serde_json::Value;
+use sluice_crds::names::FIELD_MANAGER;
+use thiserror::Error;
+
+use crate::metrics::Metrics;
+
+/// How long one call may take: an answer that comes later is about a cluster that has moved on.
+const CALL_TIMEOUT: Duration = Duration::from_secs(5);
+
+/// The kinds of objects that the operator touches.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub(crate) enum Kind {
+    /// sluice.dev Rollout
+    Rollout,
+    /// apps Deployment
+    Deployment,
+    /// apps ReplicaSet
+    ReplicaSet,
+    /// apps ControllerRevision
+    ControllerRevision,
+    /// Pod
+    Pod,
+    /// Service
+    Service,
+    /// gateway.networking.k8s.io HTTPRoute
+    HttpRoute,
+}
+
+impl Kind {
+    /// (group, version, kind, plural)
+    const fn parts(self) -> (&'static str, &'static str, &'static str, &'static str) {
+        match self {
+            Self::Rollout => ("sluice.dev", "v1alpha1", "Rollout", "rollouts"),
+            Self::Deployment => ("apps", "v1", "Deployment", "deployments"),
+            Self::ReplicaSet => ("apps", "v1", "ReplicaSet", "replicasets"),
+            Self::ControllerRevision => ("apps", "v1", "ControllerRevision", "controllerrevisions"),
+            Self::Pod => ("", "v1", "Pod", "pods"),
+            Self::Service => ("", "v1", "Service", "services"),
+            Self::HttpRoute => ("gateway.networking.k8s.io", "v1", "HTTPRoute", "httproutes"),
+        }
+    }
+
+    /// The kind as the API server knows it.
+    pub(crate) fn resource(self) -> ApiResource {
+        let (group, version, kind, plural) = self.parts();
+        ApiResource::from_gvk_with_plural(&GroupVersionKind::gvk(group, version, kind), plural)
+    }
+
+    /// Its plural name, the label in metrics.
+    pub(crate) const fn plural(self) -> &'static str {
+        self.parts().3
+    }
+}
+
+/// Why a call did not do what was asked.
+#[derive(Debug, Error)]
+pub(crate) enum ClusterError {
+    /// A precondition did not hold: the object has changed since it was read. Look again.
+    #[error("{what} changed since it was read")]
+    Conflict {
+        /// Verb, kind and name.
+        what: String,
+    },
+    /// The API server understood the request and refused it: permissions, admission or validation.
+    #[error("{what} was refused: {message}")]
+    Refused {
+        /// Verb, kind and name.
+        what: String,
+        /// What the API server says.
+        message: String,
+        /// HTTP code.
+        code: u16,
+    },
+    /// No answer, or none that can be used.
+    #[error("{what} failed")]
+    Failed {
+        /// Verb, kind and name.
+        what: String,
+        /// Cause.
+        #[source]
+        source: Box<kube::Error>,
+    },
+    /// No answer in time.
+    #[error("{what} was not answered within {} s", CALL_TIMEOUT.as_secs())]
+    Timeout {
+        /// Verb, kind and name.
+        what: String,
+    },
+    /// A patch of ours is not one.
+    #[error("{what} cannot be written as a patch")]
+    Patch {
+        /// Verb, kind and name.
+        what: String,
+        /// Cause.
+        #[source]
+        source: serde_json::Error,
+    },
+}
+
+impl ClusterError {
+    /// A word for metrics.
+    pub(crate) const fn category(&self) -> &'static str {
+        match self {
+            Self::Conflict { .. } => "conflict",
+            Self::Refused { .. } => "refused",
+            Self::Failed { .. } => "unreachable",
+            Self::Timeout { .. } => "timeout",
+            Self::Patch { .. } => "internal",
+        }
+    }
+}
+
+/// One object by its address.
+#[derive(Clone, Copy, Debug)]
+pub(crate) struct At<'a> {
+    /// Kind.
+    pub kind: Kind,
+    /// Namespace.
+    pub namespace: &'a str,
+    /// Name.
+    pub name: &'a str,
+}
+
+impl At<'_> {
+    fn told(&self, verb: &str) -> String {
+        format!("{verb} of {} {}/{}", self.kind.parts().2, self.namespace, self.name)
+    }
+}
+
+/// The API server.
+#[derive(Clone)]
+pub(crate) struct Cluster {
+    client: Client,
+    metrics: Arc<Metrics>,
+}
+
+impl Cluster {
+    /// Over this client.
+    pub(crate) const fn new(client: Client, metrics: Arc<Metrics>) -> Self {
+        Self { client, metrics }
+    }
+
+    fn api(&self, kind: Kind, namespace: &str) -> Api<DynamicObject> {
+        Api::namespaced_with(self.client.clone(), namespace, &kind.resource())
+    }
+
+    /// Reads an object as it is now; None when it, or its kind, does not exist.
+    pub(crate) async fn get(&self, at: At<'_>) -> Result<Option<DynamicObject>, ClusterError> {
+        let api = self.api(at.kind, at.namespace);
+        self.call("get", at, api.get_opt(at.name)).await
+    }
+
+    /// Lists the objects that a label selector names.
+    pub(crate) async fn list(
+        &self,
+        kind: Kind,
+        namespace: &str,
+        selector: &str,
+    ) -> Result<Vec<DynamicObject>, ClusterError> {
+        let api = self.api(kind, namespace);
+        let params = ListParams::default().labels(selector);
+        let at = At { kind, namespace, name: "*" };
+        Ok(self.call("list", at, api.list(&params)).await?.items)
+    }
+
+    /// Writes by JSON Patch, whose `test` operations are the precondition.
+    pub(crate) async fn json_patch(
+        &self,
+        at: At<'_>,
+        subresource: Option<&str>,
+        operations: Vec<Value>,
+    ) -> Result<DynamicObject, ClusterError> {
+        let api = self.api(at.kind, at.namespace);
+        let patch = serde_json::from_value(Value::Array(operations))
+            .map_err(|source| ClusterError::Patch { what: at.told("patch"), source })?;
+        let patch = Patch::<()>::Json(patch);
+        let params = PatchParams { field_manager: Some(FIELD_MANAGER.to_owned()), ..PatchParams::default() };
+        match subresource {
+            Some(part) => self.call("patch", at, api.patch_subresource(part, at.name, &params, &patch)).await,
+            None => self.call("patch", at, api.patch(at.name, &params, &patch)).await,
+        }
+    }
+
+    /// Writes by merge patch; a `metadata.resourceVersion` in it is the precondition.
+    pub(crate) async fn merge_patch(
+        &self,
+        at: At<'_>,
+        subresource: Option<&str>,
+        patch: &Value,
+        dry_run: bool,
+    ) -> Result<DynamicObject, ClusterError> {
+        let api = self.api(at.kind, at.namespace);
+        let patch = Patch::Merge(patch);
+        let params = PatchParams { dry_run, field_manager: Some(FIELD_MANAGER.to_owned()), ..PatchParams::default() };
+        match subresource {
+            Some(part) => self.call("patch", at, api.patch_subresource(part, at.name, &params, &patch)).await,
+            None => self.call("patch", at, api.patch(at.name, &params, &patch)).await,
+        }
+    }
+
+    /// Makes an object; a conflict when there is one of that name.
+    pub(crate) async fn create(&self, at: At<'_>, object: &DynamicObject) -> Result<DynamicObject, ClusterError> {
+        let api = self.api(at.kind, at.namespace);
+        let params = PostParams { dry_run: false, field_manager: Some(FIELD_MANAGER.to_owned()) };
+        self.call("create", at, api.create(&params, object)).await
+    }
+
+    /// Server-side apply on an object of ours, which must carry its UID: force never takes over a foreign object.
+    pub(crate) async fn apply(&self, at: At<'_>, object: &DynamicObject) -> Result<DynamicObject, ClusterError> {
+        let api = self.api(at.kind, at.namespace);
+        let params = PatchParams::apply(FIELD_MANAGER).force();
+        self.call("apply", at, api.patch(at.name, &params, &Patch::Apply(object))).await
+    }
+
+    /// Deletes the object with this UID; that it is gone already is no error.
+    pub(crate) async fn delete(
+        &self,
+        at: At<'_>,
+        uid: &str,
+        propagation: PropagationPolicy,
+    ) -> Result<(), ClusterError> {
+        let api = self.api(at.kind, at.namespace);
+        let params = DeleteParams {
+            propagation_policy: Some(propagation),
+            preconditions: Some(Preconditions { uid: Some(uid.to_owned()), resource_version: None }),
+            ..DeleteParams::default()
+        };
+        match self.call("delete", at, api.delete(at.name, &params)).await {
+            Ok(_) | Err(ClusterError::Refused { code: 404, .. }) => Ok(()),
+            Err(error) => Err(error),
+        }
+    }
+
+    async fn call<T>(
+        &self,
+        verb: &'static str,
+        at: At<'_>,
+        call: impl Future<Output = Result<T, kube::Error>>,
+    ) -> Result<T, ClusterError> {
+        let result = match tokio::time::timeout(CALL_TIMEOUT, call).await {
+            Ok(result) => result.map_err(|error| classify(at.told(verb), error)),
+            Err(_) => Err(ClusterError::Timeout { what: at.told(verb) }),
+        };
+        self.metrics.api_call(verb, at.kind.plural(), result.as_ref().err().map_or("ok", ClusterError::category));
+        result
+    }
+}
+
+fn classify(what: String, error: kube::Error) -> ClusterError {
+    match error {
+        kube::Error::Api(status) if is_precondition(&status) => ClusterError::Conflict { what },
+        kube::Error::Api(status) if (400..500).contains(&status.code) && status.code != 429 => {
+            ClusterError::Refused { what, message: status.message, code: status.code }
+        }
+        other => ClusterError::Failed { what, source: Box::new(other) },
+    }
+}
+
+/// A failed `test` operation is answered with 422, as is an object that is not valid; only the latter's causes name
+/// fields.
+fn is_precondition(status: &Status) -> bool {
+    let failed_test = || {
+        let causes = status.details.iter().flat_map(|details| &details.causes);
+        causes.map(|cause| cause.message.as_str()).chain([status.message.as_str()]).any(|m| m.contains("test failed"))
+    };
+    status.code == 409 || (status.code == 422 && failed_test())
+}
+
+#[cfg(test)]
+mod tests {
+    use kube::core::Status;
+
+    use super::is_precondition;
+
+    fn status(code: u16, cause: &str) -> Status {
+        let details = serde_json::json!({"causes": [{"message": cause}]});
+        let details = serde_json::from_value(details).unwrap();
+        Status::failure("refused", "Invalid").with_code(code).with_details(details)
+    }
+
+    #[test]
+    fn only_a_conflict_and_a_failed_test_mean_that_the_object_changed() {
+        assert!(is_precondition(&status(409, "")));
+        assert!(is_precondition(&status(422, "testing value /metadata/resourceVersion failed: test failed")));
+        assert!(!is_precondition(&status(422, "spec.replicas: must be at least 0")));
+        assert!(!is_precondition(&status(403, "test failed")));
+    }
+}

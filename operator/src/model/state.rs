@@ -1,0 +1,196 @@
+//! The core's memory to the status and back.
+//!
+//! What people and tools read has fields of its own; the rest of the memory is kept as the core writes it, that of the
+//! run in `status.run.state` and that of the Rollout in `status.state`.
+
+use jiff::Timestamp;
+use k8s_openapi::apimachinery::pkg::apis::meta::v1::Time;
+use kube::api::DynamicObject;
+use serde::{Serialize, de::DeserializeOwned};
+use serde_json::{Map, Value, json};
+use sluice_crds::{HistoryEntry, LastOperation, OperationResult, RolloutStatus, RunStatus, StableStatus};
+use sluice_operator_core::{
+    Millis, State,
+    state::{ConsumedOperation, Ended, Run, Stable},
+};
+use thiserror::Error;
+
+/// Parts of the memory with fields of their own in the status.
+const OWN_FIELDS: [&str; 4] = ["stable", "run", "last_operation", "history"];
+
+/// A memory that this version cannot read. Nothing may be done on a memory that is not understood.
+#[derive(Debug, Error)]
+#[error("{field} cannot be read: {source}")]
+pub(crate) struct StateError {
+    field: &'static str,
+    source: serde_json::Error,
+}
+
+/// Milliseconds as a time in the API, which has whole seconds.
+pub(crate) fn time(millis: Millis) -> Time {
+    Time(Timestamp::from_millisecond(millis).unwrap_or_default())
+}
+
+fn millis(time: &Time) -> Millis {
+    time.0.as_millisecond()
+}
+
+/// Reads the memory from a Rollout's status.
+pub(crate) fn read(status: Option<&RolloutStatus>, raw: &DynamicObject) -> Result<State, StateError> {
+    let rest = raw.data.pointer("/status/state").cloned().unwrap_or_else(|| json!({}));
+    let mut state: State = parse("status.state", rest)?;
+    let Some(status) = status else { return Ok(state) };
+    state.stable = status.stable.clone().map(|stable| {
+        let StableStatus { revision, replica_set_uid, replica_set } = stable;
+        Stable { revision, uid: replica_set_uid, name: replica_set }
+    });
+    state.run = status.run.as_ref().map(|run| parse::<Run>("status.run.state", run.state.clone())).transpose()?;
+    state.last_operation = status.last_operation.as_ref().map(consumed).transpose()?;
+    state.history = status.history.iter().map(ended).collect();
+    Ok(state)
+}
+
+fn parse<T: DeserializeOwned>(field: &'static str, value: Value) -> Result<T, StateError> {
+    serde_json::from_value(value).map_err(|source| StateError { field, source })
+}
+
+fn consumed(last: &LastOperation) -> Result<ConsumedOperation, StateError> {
+    let LastOperation { id, type_, by, at, revision, result, message } = last;
+    Ok(ConsumedOperation {
+        id: id.clone(),
+        kind: parse("status.lastOperation.type", Value::String(type_.clone()))?,
+        by: by.clone(),
+        at: millis(at),
+        revision: revision.clone(),
+        done: *result == OperationResult::Done,
+        message: message.clone(),
+    })
+}
+
+fn ended(entry: &HistoryEntry) -> Ended {
+    let HistoryEntry { revision, started_at, ended_at, outcome, reason, message, images, by } = entry.clone();
+    let (started_at, ended_at) = (millis(&started_at), millis(&ended_at));
+    Ended { revision, started_at, ended_at, outcome, reason, message, images, by }
+}
+
+/// Writes the memory into a status.
+pub(crate) fn write(state: &State, status: &mut RolloutStatus) {
+    status.stable = state.stable.clone().map(|stable| {
+        let Stable { revision, uid, name } = stable;
+        StableStatus { revision, replica_set_uid: uid, replica_set: name }
+    });
+    status.run = state.run.as_ref().map(|run| RunStatus {
+        revision: run.revision.clone(),
+        started_at: time(run.started_at),
+        replicas: run.replicas,
+        state: json(run),
+        metrics: Vec::new(),
+    });
+    status.last_operation = state.last_operation.as_ref().map(last_operation);
+    status.history = state.history.iter().map(history_entry).collect();
+}
+
+/// The part of the memory without fields of its own: the content of `status.state`.
+pub(crate) fn rest(state: &State) -> Value {
+    let mut fields = match json(state) {
+        Value::Object(fields) => fields,
+        _ => Map::new(),
+    };
+    for own in OWN_FIELDS {
+        fields.remove(own);
+    }
+    fields.retain(|_, value| !value.is_null());
+    Value::Object(fields)
+}
+
+fn last_operation(consumed: &ConsumedOperation) -> LastOperation {
+    let ConsumedOperation { id, kind, by, at, revision, done, message } = consumed.clone();
+    LastOperation {
+        id,
+        type_: json(&kind).as_str().unwrap_or_default().to_owned(),
+        by,
+        at: time(at),
+        revision,
+        result: if done { OperationResult::Done } else { OperationResult::Refused },
+        message,
+    }
+}
+
+fn history_entry(ended: &Ended) -> HistoryEntry {
+    let Ended { revision, started_at, ended_at, outcome, reason, message, images, by } = ended.clone();
+    let (started_at, ended_at) = (time(started_at), time(ended_at));
+    HistoryEntry { revision, started_at, ended_at, outcome, reason, message, images, by }
+}
+
+/// As JSON. The core's memory is plain data with string keys, which JSON always takes.
+fn json<T: Serialize>(value: &T) -> Value {
+    serde_json::to_value(value).unwrap_or_default()
+}
+
+#[cfg(test)]
+mod tests {
+    use serde_json::json;
+    use sluice_crds::RolloutStatus;
+    use sluice_operator_core::{
+        State,
+        state::{Adoption, ConsumedOperation, Ended, Run, Stable},
+        world::OperationKind,
+    };
+
+    use super::{read, rest, write};
+    use crate::fixtures::object;
+
+    fn state() -> State {
+        State {
+            adoption: Adoption { labelled: true, probed_at: 1_234, held_back: Some(true) },
+            stable: Some(Stable { revision: "a".to_owned(), uid: "u".to_owned(), name: "podinfo-1".to_owned() }),
+            run: Some(Run { revision: "b".to_owned(), started_at: 1_700_000_000_123, replicas: 3, ..Run::default() }),
+            last_operation: Some(ConsumedOperation {
+                id: "1".to_owned(),
+                kind: OperationKind::Abort,
+                by: "jane".to_owned(),
+                at: 1_700_000_001_000,
+                revision: Some("b".to_owned()),
+                done: false,
+                message: Some("too late".to_owned()),
+            }),
+            history: vec![Ended {
+                revision: "a".to_owned(),
+                started_at: 1_600_000_000_000,
+                ended_at: 1_600_000_060_000,
+                outcome: "Promoted".to_owned(),
+                reason: "Promoted".to_owned(),
+                message: "it is good".to_owned(),
+                images: vec!["podinfo:1".to_owned()],
+                by: None,
+            }],
+            ..State::default()
+        }
+    }
+
+    #[test]
+    fn the_memory_survives_the_status() {
+        let state = state();
+        let mut status = RolloutStatus::default();
+        write(&state, &mut status);
+        let wire = serde_json::to_value(&status).unwrap();
+        let status: RolloutStatus = serde_json::from_value(wire).unwrap();
+        let mut raw = object("{metadata: {name: x}}");
+        raw.data = json!({"status": {"state": rest(&state)}});
+        assert_eq!(read(Some(&status), &raw).unwrap(), state);
+    }
+
+    #[test]
+    fn a_new_rollout_has_an_empty_memory() {
+        assert_eq!(read(None, &object("{metadata: {name: x}}")).unwrap(), State::default());
+    }
+
+    #[test]
+    fn a_memory_that_is_not_understood_is_an_error() {
+        let mut status = RolloutStatus::default();
+        write(&state(), &mut status);
+        status.run.as_mut().unwrap().state = json!({"stage": "FromTheFuture"});
+        let error = read(Some(&status), &object("{metadata: {name: x}}")).unwrap_err();
+        assert!(error.to_string().starts_with("status.run.state cannot be read"), "{error}");
+    }
+}

@@ -6,6 +6,7 @@ use serde_json::Value;
 
 use crate::{
     Plan, Reason, World,
+    judge::tally,
     look::Look,
     plan::Split,
     routes::{self, Live, Names},
@@ -161,6 +162,10 @@ fn recognise(look: &mut Look<'_>, run: &mut Run, view: &mut RouteView<'_>, live:
             look.note(Reason::RouteChanged, message);
             run.base_overrides.insert(view.name.to_owned(), base.clone());
             view.base = base;
+            // An edit beside our weights leaves the split live.
+            if let Live::Split(split) = routes::recognise(&view.base, &live.rules, splits, &view.names) {
+                view.split = Some(split);
+            }
         }
         // Changed, but only in our own weights: they are written again.
         Live::Base | Live::Changed(_) => {}
@@ -169,6 +174,10 @@ fn recognise(look: &mut Look<'_>, run: &mut Run, view: &mut RouteView<'_>, live:
 
 /// Remembers which split a generation serves, so that its counters can be judged.
 fn record(run: &mut Run, view: &RouteView<'_>, live: &LiveRoute) {
+    if run.configs.iter().any(|config| config.route == view.name && config.generation > live.generation) {
+        // Deleted and made again: its generations start anew, and counters of the old ones must not pass for theirs.
+        tally::forget(run, view.name);
+    }
     let Some(split) = &view.split else { return };
     let is_known = |config: &Config| config.route == view.name && config.generation == live.generation;
     if run.configs.iter().any(is_known) {

@@ -93,6 +93,8 @@ pub struct Run {
     pub tallies: Vec<Tally>,
     /// What of them was there when the step began, where it goes on with the split of the one before.
     pub baseline: Vec<Tally>,
+    /// Counters of routes that were deleted and made again: of the old object, so no evidence.
+    pub forgotten: Vec<Tally>,
     /// When a test first was over its bound, by `metric/judge`.
     pub over_since: BTreeMap<String, Millis>,
     /// The window in which disruptions of the canary are counted.

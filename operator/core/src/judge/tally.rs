@@ -40,6 +40,7 @@ pub fn observe(run: &mut Run, plan: &Plan, planes: &[DataPlane]) {
         for config in run.configs.clone() {
             for canary in [false, true] {
                 let seen = sum(plan, plane, &config, canary);
+                let seen = without(seen, &run.forgotten);
                 if seen.started + seen.ended + seen.disruptions > 0 {
                     merge(&mut run.tallies, seen);
                 }
@@ -47,6 +48,18 @@ pub fn observe(run: &mut Run, plan: &Plan, planes: &[DataPlane]) {
         }
     }
     compact(run, planes);
+}
+
+/// Forgets what was counted of a route: what the data planes still show of it is no evidence any more.
+pub fn forget(run: &mut Run, route: &str) {
+    run.configs.retain(|config| config.route != route);
+    run.baseline.retain(|tally| tally.route != route);
+    for tally in run.tallies.extract_if(.., |tally| tally.route == route) {
+        match run.forgotten.iter_mut().find(|known| is_same(known, &tally)) {
+            Some(known) => add(known, &tally),
+            None => run.forgotten.push(tally),
+        }
+    }
 }
 
 /// A metric's counts of one side under one config, over the run.
@@ -126,14 +139,26 @@ fn sum(plan: &Plan, plane: &DataPlane, config: &Config, canary: bool) -> Tally {
     tally
 }
 
+fn is_same(a: &Tally, b: &Tally) -> bool {
+    a.pod == b.pod && a.generation == b.generation && a.canary == b.canary && a.route == b.route
+}
+
+/// Counters less those that were there before.
+fn without(mut seen: Tally, before: &[Tally]) -> Tally {
+    if let Some(before) = before.iter().find(|before| is_same(before, &seen)) {
+        seen.started = seen.started.saturating_sub(before.started);
+        seen.ended = seen.ended.saturating_sub(before.ended);
+        seen.errors = seen.errors.saturating_sub(before.errors);
+        seen.disruptions = seen.disruptions.saturating_sub(before.disruptions);
+        for (seen, before) in seen.slow.iter_mut().zip(&before.slow) {
+            *seen = (seen.0.saturating_sub(before.0), seen.1.saturating_sub(before.1));
+        }
+    }
+    seen
+}
+
 fn merge(tallies: &mut Vec<Tally>, seen: Tally) {
-    let known = tallies.iter_mut().find(|tally| {
-        tally.pod == seen.pod
-            && tally.generation == seen.generation
-            && tally.canary == seen.canary
-            && tally.route == seen.route
-    });
-    let Some(known) = known else {
+    let Some(known) = tallies.iter_mut().find(|tally| is_same(tally, &seen)) else {
         tallies.push(seen);
         return;
     };
@@ -157,15 +182,10 @@ fn compact(run: &mut Run, planes: &[DataPlane]) {
     let (present, gone): (Vec<_>, Vec<_>) = std::mem::take(&mut run.tallies).into_iter().partition(is_present);
     run.tallies = present;
     for tally in gone {
-        let known = run.tallies.iter_mut().find(|known| {
-            known.pod == GONE
-                && known.generation == tally.generation
-                && known.canary == tally.canary
-                && known.route == tally.route
-        });
-        match known {
+        let tally = Tally { pod: GONE.to_owned(), ..tally };
+        match run.tallies.iter_mut().find(|known| is_same(known, &tally)) {
             Some(known) => add(known, &tally),
-            None => run.tallies.push(Tally { pod: GONE.to_owned(), ..tally }),
+            None => run.tallies.push(tally),
         }
     }
 }

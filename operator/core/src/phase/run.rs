@@ -44,6 +44,10 @@ pub(super) fn look_at(look: &mut Look<'_>) -> Next {
     if is_over(&run) {
         return Next::Again;
     }
+    if run.in_progress() {
+        // After the routes: where a run goes back the traffic comes first.
+        template::keep_paused(look, &run, &course);
+    }
     describe(look, &run, plan);
     look.state.run = Some(run);
     next

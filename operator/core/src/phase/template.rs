@@ -13,14 +13,17 @@ use crate::{
     world::Workload,
 };
 
-/// Follows the declared template, and keeps the workload paused on one that is not judged.
+/// Follows the declared template.
 pub(super) fn follow(look: &mut Look<'_>, run: &mut Run, course: &Course<'_>) {
     let Some(workload) = course.workload else { return };
     // Ending a run sends the traffic to the workload's pods: not while there are none.
     if course.hold.as_ref().is_none_or(|(reason, _)| *reason != Reason::StableLost) {
         changed(look, run, workload);
     }
-    keep_paused(look, run, workload);
+    if is_resumed(look, run, workload) && !look.state.adoption.labelled && is_before_the_roll(run) {
+        let message = "its label was removed and it was resumed: it rolls out without being judged";
+        let _ = run.end(look, End::rolled_back(Reason::Unpaused, message));
+    }
 }
 
 fn changed(look: &mut Look<'_>, run: &mut Run, workload: &Workload) {
@@ -32,7 +35,7 @@ fn changed(look: &mut Look<'_>, run: &mut Run, workload: &Workload) {
     }
     let is_reverted = look.state.stable.as_ref().is_some_and(|stable| stable.revision == workload.revision);
     match run.stage {
-        Stage::Preparing | Stage::Stepping | Stage::PromotingScale | Stage::PromotingShift => {
+        _ if is_before_the_roll(run) => {
             let _ = run.end(look, why(is_reverted, workload));
         }
         Stage::PromotingRoll | Stage::PromotingFailed | Stage::PromotingBack if is_reverted => {
@@ -44,7 +47,7 @@ fn changed(look: &mut Look<'_>, run: &mut Run, workload: &Workload) {
             }
         }
         Stage::PromotingRoll | Stage::PromotingFailed | Stage::PromotingBack => newer_half_way(look, run, workload),
-        Stage::Finishing | Stage::RollingBack | Stage::RolledBack => {}
+        _ => {}
     }
 }
 
@@ -78,22 +81,22 @@ fn why(is_reverted: bool, workload: &Workload) -> End {
 }
 
 /// Pauses a workload that somebody resumed on a template that is not judged. Where our label is gone too somebody broke
-/// the glass: the run ends, and the workload is followed.
-fn keep_paused(look: &mut Look<'_>, run: &mut Run, workload: &Workload) {
-    let is_stable = look.state.stable.as_ref().is_some_and(|stable| stable.revision == workload.revision);
-    let is_let_go = matches!(run.stage, Stage::PromotingRoll | Stage::Finishing) && workload.revision == run.revision;
-    if workload.paused || is_stable || is_let_go || look.world.deleting {
-        return;
-    }
-    if look.state.adoption.labelled {
+/// the glass, and the workload is followed.
+pub(super) fn keep_paused(look: &mut Look<'_>, run: &Run, course: &Course<'_>) {
+    let Some(workload) = course.workload else { return };
+    if is_resumed(look, run, workload) && look.state.adoption.labelled {
         look.warn(Reason::Unpaused, "the workload was resumed on a template that is not judged; it is paused again");
         look.act(Action::SetPaused { paused: true, resource_version: workload.resource_version.clone() });
-        return;
     }
-    let may_end =
-        matches!(run.stage, Stage::Preparing | Stage::Stepping | Stage::PromotingScale | Stage::PromotingShift);
-    if may_end {
-        let message = "its label was removed and it was resumed: it rolls out without being judged";
-        let _ = run.end(look, End::rolled_back(Reason::Unpaused, message));
-    }
+}
+
+/// The workload may roll out what must not.
+fn is_resumed(look: &Look<'_>, run: &Run, workload: &Workload) -> bool {
+    let is_stable = look.state.stable.as_ref().is_some_and(|stable| stable.revision == workload.revision);
+    let is_let_go = matches!(run.stage, Stage::PromotingRoll | Stage::Finishing) && workload.revision == run.revision;
+    !workload.paused && !is_stable && !is_let_go
+}
+
+fn is_before_the_roll(run: &Run) -> bool {
+    matches!(run.stage, Stage::Preparing | Stage::Stepping | Stage::PromotingScale | Stage::PromotingShift)
 }

@@ -1,0 +1,496 @@
+//! A simulated cluster with a fake clock: everything that a decision can see or change, and everybody else who changes it.
+//!
+//! In each second controllers, data planes and requests take their turn; then the operator looks, and writes, until it has
+//! nothing to write. Each decision is checked against the invariants, and must come out the same when it is made again.
+#![allow(dead_code, reason = "each test binary uses its part")]
+#![allow(clippy::unwrap_used, clippy::panic, clippy::missing_panics_doc, reason = "helpers of tests")]
+
+pub(crate) mod proxy;
+pub(crate) mod script;
+pub(crate) mod workload;
+
+use std::collections::BTreeMap;
+
+use proxy::{Backends, HttpRoute, Plane};
+use serde_json::{Value, json};
+use sluice_operator_core::{
+    Action, Decision, Millis, Plan, State, World, decide,
+    decision::Phase,
+    invariants,
+    plan::RoutePlan,
+    wants,
+    world::{CanaryWorkload, Frozen, LiveRoute, Operation, Owned, Parent, ReplicaSet, Route, Telemetry, Workload},
+};
+use workload::{Deployment, Health, available};
+
+/// Where a fault strikes.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub(crate) enum Fault {
+    /// The process dies before the write.
+    Before,
+    /// It dies after it.
+    After,
+    /// The write is done and its reply is lost: the process looks again at once.
+    LostReply,
+    /// Another writer came first: the write is refused.
+    Conflict,
+}
+
+/// The temporary Deployment.
+#[derive(Clone, Debug)]
+pub(crate) struct Canary {
+    pub(crate) ours: bool,
+    pub(crate) revision: String,
+    pub(crate) wanted: i32,
+    pub(crate) pods: Vec<Millis>,
+    pub(crate) deleting: bool,
+}
+
+/// The cluster.
+pub(crate) struct Sim {
+    pub(crate) now: Millis,
+    pub(crate) plan: Result<Plan, String>,
+    pub(crate) deleting: bool,
+    pub(crate) finalizer: bool,
+    /// The Rollout is gone.
+    pub(crate) gone: bool,
+    pub(crate) operation: Option<Operation>,
+    pub(crate) state: State,
+    pub(crate) claimed_by: Option<String>,
+    pub(crate) workload: Option<Deployment>,
+    pub(crate) service: Result<(), String>,
+    pub(crate) canary: Option<Canary>,
+    pub(crate) canary_service: Option<bool>,
+    pub(crate) frozen: Vec<Frozen>,
+    pub(crate) routes: BTreeMap<String, HttpRoute>,
+    pub(crate) planes: Vec<Plane>,
+    pub(crate) versions: BTreeMap<String, Health>,
+    /// Why telemetry cannot be had.
+    pub(crate) telemetry: Option<String>,
+    /// The policy holds changes back.
+    pub(crate) policy: bool,
+    /// The routes' parents are the bundled proxy's.
+    pub(crate) bundled: bool,
+    /// Requests per second and data plane.
+    pub(crate) rate: u64,
+    /// Requests that nobody could answer.
+    pub(crate) lost: u64,
+    /// Writes so far, of state and actions alike.
+    pub(crate) writes: usize,
+    /// The fault, and the write that it strikes.
+    pub(crate) fault: Option<(usize, Fault)>,
+    /// No process runs until then.
+    pub(crate) down_until: Millis,
+    /// What happened.
+    pub(crate) log: Vec<String>,
+    /// The last decision.
+    pub(crate) last: Option<Decision>,
+    said: String,
+}
+
+/// Name of the Rollout.
+const NAME: &str = "shop";
+
+/// Rules of a route that a user would write.
+pub(crate) fn base_rules() -> Value {
+    json!([{
+        "matches": [{"path": {"type": "PathPrefix", "value": "/"}}],
+        "timeouts": {"request": "3s"},
+        "backendRefs": [{"group": "", "kind": "Service", "name": "app", "port": 80, "weight": 1}],
+    }])
+}
+
+impl Sim {
+    pub(crate) fn new() -> Self {
+        let plan = Plan {
+            workload: "app".to_owned(),
+            service: "app".to_owned(),
+            routes: vec![RoutePlan { name: "web".to_owned(), rules: Vec::new() }],
+            steps: Vec::new(),
+            progress_deadline_ms: 60_000,
+            drain_ms: 5_000,
+            metrics: Vec::new(),
+            alpha: 0.01,
+        };
+        Self {
+            now: 0,
+            plan: Ok(plan),
+            deleting: false,
+            finalizer: false,
+            gone: false,
+            operation: None,
+            state: State::default(),
+            claimed_by: None,
+            workload: Some(Deployment::new("v1", 4)),
+            service: Ok(()),
+            canary: None,
+            canary_service: None,
+            frozen: Vec::new(),
+            routes: [("web".to_owned(), HttpRoute::new(base_rules()))].into(),
+            planes: vec![Plane::new("dp1")],
+            versions: ["v1", "v2", "v3"].map(|version| (version.to_owned(), Health::default())).into(),
+            telemetry: None,
+            policy: true,
+            bundled: true,
+            rate: 100,
+            lost: 0,
+            writes: 0,
+            fault: None,
+            down_until: 0,
+            log: Vec::new(),
+            last: None,
+            said: String::new(),
+        }
+    }
+
+    pub(crate) fn phase(&self) -> Phase {
+        self.last.as_ref().map(|decision| decision.report.phase).unwrap_or_default()
+    }
+
+    pub(crate) fn note(&mut self, line: impl AsRef<str>) {
+        self.log.push(format!("{:>4}s {}", self.now / 1_000, line.as_ref()));
+    }
+
+    /// One second.
+    pub(crate) fn tick(&mut self) {
+        self.now += 1_000;
+        self.controllers();
+        self.serve();
+        if self.gone || self.now < self.down_until {
+            return;
+        }
+        // The operator's own writes wake it.
+        for _ in 0..20 {
+            if !self.look() || self.gone || self.now < self.down_until {
+                return;
+            }
+        }
+        panic!("the operator does not come to rest:\n{}", self.log.join("\n"));
+    }
+
+    fn controllers(&mut self) {
+        let now = self.now;
+        let versions = &self.versions;
+        let is_ready =
+            |revision: &str| versions.get(revision).is_some_and(|health| health.ready && !health.only_canary);
+        if let Some(workload) = &mut self.workload {
+            workload.reconcile(now, &is_ready);
+        }
+        if self.canary.as_ref().is_some_and(|canary| canary.deleting) {
+            self.canary = None;
+        }
+        if let Some(canary) = &mut self.canary {
+            canary.pods.resize(usize::try_from(canary.wanted).unwrap(), now);
+        }
+        for plane in &mut self.planes {
+            plane.apply(&self.routes);
+        }
+        for route in self.routes.values_mut() {
+            route.reported = route.generation;
+        }
+    }
+
+    fn canary_available(&self) -> i32 {
+        let is_ready = |canary: &Canary| self.versions.get(&canary.revision).is_some_and(|health| health.ready);
+        self.canary.as_ref().map_or(0, |canary| available(&canary.pods, self.now, is_ready(canary)))
+    }
+
+    fn serve(&mut self) {
+        let canary = self.canary.as_ref().filter(|_| self.canary_service == Some(true) && self.canary_available() > 0);
+        let mut stable = Vec::new();
+        for set in self.workload.iter().flat_map(|workload| &workload.sets) {
+            let health = self.versions.get(&set.revision).cloned().unwrap_or_default();
+            for _ in 0..available(&set.pods, self.now, health.ready && !health.only_canary) {
+                stable.push(set.revision.as_str());
+            }
+        }
+        let backends =
+            Backends { canary: canary.map(|canary| canary.revision.as_str()), stable, versions: &self.versions };
+        for plane in &mut self.planes {
+            self.lost += plane.serve(self.rate, self.now, &backends);
+        }
+    }
+
+    /// Everything, as the shell would show it.
+    pub(crate) fn world(&self) -> World {
+        let wants = wants(&self.state, self.now);
+        let plan = self.plan.as_ref().ok().or_else(|| self.frozen.first().map(|frozen| &frozen.plan));
+        let names: Vec<String> = plan.map_or(Vec::new(), |plan| plan.routes.iter().map(|r| r.name.clone()).collect());
+        let telemetry = match &self.telemetry {
+            _ if !wants.telemetry => Telemetry::NotAsked,
+            Some(why) => Telemetry::Unavailable(why.clone()),
+            None => Telemetry::DataPlanes(self.planes.iter().map(|plane| plane.report(self.now)).collect()),
+        };
+        World {
+            now: self.now,
+            name: NAME.to_owned(),
+            namespace: "default".to_owned(),
+            generation: 1,
+            deleting: self.deleting,
+            finalizer: self.finalizer,
+            plan: self.plan.clone(),
+            operation: self.operation.clone(),
+            state: self.state.clone(),
+            claimed_by: self.claimed_by.clone(),
+            workload: self.workload.as_ref().map(|workload| self.workload_as_seen(workload, wants.probe)),
+            service: self.service.clone(),
+            canary_workload: self.canary.as_ref().map(|canary| CanaryWorkload {
+                ours: canary.ours,
+                revision: canary.revision.clone(),
+                observed: true,
+                wanted: canary.wanted,
+                available: self.canary_available(),
+                trouble: (!self.versions[&canary.revision].ready).then(|| "CrashLoopBackOff".to_owned()),
+                deleting: canary.deleting,
+            }),
+            canary_service: self.canary_service.map(|ours| Owned { ours }),
+            frozen: self.frozen.clone(),
+            routes: names.into_iter().map(|name| self.route_as_seen(name)).collect(),
+            telemetry,
+        }
+    }
+
+    fn workload_as_seen(&self, workload: &Deployment, probe: bool) -> Workload {
+        let is_shown =
+            |set: &&workload::Set| set.wanted > 0 || !set.pods.is_empty() || set.revision == workload.version;
+        let shown = |set: &workload::Set| ReplicaSet {
+            uid: set.uid.clone(),
+            name: format!("app-{}", set.revision),
+            revision: set.revision.clone(),
+            wanted: set.wanted,
+            replicas: i32::try_from(set.pods.len()).unwrap(),
+            available: {
+                let health = &self.versions[&set.revision];
+                available(&set.pods, self.now, health.ready && !health.only_canary)
+            },
+        };
+        Workload {
+            resource_version: workload.resource_version.to_string(),
+            observed: workload.observed,
+            label: workload.label.clone(),
+            paused: workload.paused,
+            replicas: workload.replicas,
+            revision: workload.version.clone(),
+            template: json!({"version": workload.version}),
+            images: vec![format!("app:{}", workload.version)],
+            unsupported: workload.unsupported.clone(),
+            replica_sets: workload.sets.iter().filter(is_shown).map(shown).collect(),
+            held_back: (probe && workload.label.as_deref() == Some(NAME)).then_some(self.policy),
+        }
+    }
+
+    fn route_as_seen(&self, name: String) -> Route {
+        let live = self.routes.get(&name).map(|route| {
+            let names_canary = route.rules.to_string().contains("app-canary");
+            let resolved = !names_canary || self.canary_service.is_some();
+            LiveRoute {
+                resource_version: route.resource_version.to_string(),
+                generation: route.generation,
+                rules: route.rules.clone(),
+                parents: vec![Parent {
+                    bundled: self.bundled,
+                    accepted: true,
+                    resolved,
+                    generation: route.reported,
+                    message: if resolved { String::new() } else { "Service app-canary not found".to_owned() },
+                }],
+            }
+        });
+        Route { name, live }
+    }
+
+    /// One look. True when it wrote something.
+    fn look(&mut self) -> bool {
+        let world = self.world();
+        let decision = decide(&world);
+        self.check(&world, &decision);
+        self.say(&decision);
+        let writes_state = decision.state != world.state && !decision.only_evidence_changed;
+        let mut writes: Vec<Option<Action>> = Vec::new();
+        if decision.state != world.state {
+            writes.push(None);
+        }
+        // A probe is a question, asked before the next look.
+        writes.extend(decision.actions.iter().filter(|a| !matches!(a, Action::ProbePolicy)).cloned().map(Some));
+        let mut wrote = writes_state || decision.actions.contains(&Action::ProbePolicy);
+        self.last = Some(decision.clone());
+        for write in writes {
+            let is_evidence = write.is_none() && decision.only_evidence_changed;
+            let strikes = self.fault.filter(|(at, _)| *at == self.writes && !is_evidence).map(|(_, fault)| fault);
+            if !is_evidence {
+                self.writes += 1;
+            }
+            if strikes == Some(Fault::Before) {
+                self.die();
+                return true;
+            }
+            if strikes != Some(Fault::Conflict) {
+                match &write {
+                    None => self.state = decision.state.clone(),
+                    Some(action) => {
+                        wrote = true;
+                        self.act(action);
+                    }
+                }
+            }
+            match strikes {
+                Some(Fault::After) => {
+                    self.die();
+                    return true;
+                }
+                Some(_) => return true,
+                None => {}
+            }
+        }
+        wrote
+    }
+
+    fn die(&mut self) {
+        self.down_until = self.now + 2_000;
+    }
+
+    fn check(&self, world: &World, decision: &Decision) {
+        let broken = invariants::check(world, decision);
+        assert!(broken.is_empty(), "{broken:#?}\n{decision:#?}\n{}", self.log.join("\n"));
+        let again = decide(&World { state: decision.state.clone(), ..world.clone() });
+        assert_eq!(again.state, decision.state, "the same look changes the state again:\n{}", self.log.join("\n"));
+        assert_eq!(again.actions, decision.actions, "the same look acts otherwise:\n{}", self.log.join("\n"));
+    }
+
+    fn say(&mut self, decision: &Decision) {
+        let report = &decision.report;
+        let step = report.step.map(|(at, of)| format!(" {at}/{of}")).unwrap_or_default();
+        let share = |share: Option<u16>| share.map_or("-".to_owned(), |share| format!("{}%", f64::from(share) / 100.0));
+        let said = format!(
+            "{:?}{step} {} weight={}->{}",
+            report.phase,
+            report.reason,
+            share(report.weight),
+            share(report.weight_wanted)
+        );
+        if said != self.said {
+            self.note(format!("{said} | {}", report.message));
+            self.said = said;
+        }
+        for (is_warning, reason, message) in report.events.clone() {
+            self.note(format!("  event {}{reason}: {message}", if is_warning { "Warning " } else { "" }));
+        }
+        for action in &decision.actions {
+            let line = described(action);
+            self.note(format!("  write {line}"));
+        }
+    }
+
+    fn act(&mut self, action: &Action) {
+        match action {
+            Action::AddFinalizer => self.finalizer = true,
+            Action::RemoveFinalizer => {
+                self.finalizer = false;
+                self.gone = self.deleting;
+            }
+            Action::ConsumeOperation { id } => {
+                if self.operation.as_ref().is_some_and(|operation| operation.id == *id) {
+                    self.operation = None;
+                }
+            }
+            Action::ProbePolicy => {}
+            Action::LabelWorkload { adopt, resource_version } => {
+                self.on_workload(resource_version, |workload| workload.label = adopt.then(|| NAME.to_owned()));
+            }
+            Action::SetPaused { paused, resource_version } => {
+                self.on_workload(resource_version, |workload| workload.paused = *paused);
+            }
+            Action::Freeze { revision, template, plan, base } => {
+                if self.frozen.iter().all(|frozen| frozen.revision != *revision) {
+                    let (revision, template, plan) = (revision.clone(), template.clone(), plan.clone());
+                    self.frozen.push(Frozen { revision, template, plan, base: base.clone() });
+                }
+            }
+            Action::PruneRevisions { keep } => self.frozen.retain(|frozen| keep.contains(&frozen.revision)),
+            Action::ApplyCanaryWorkload { revision, template, replicas } => {
+                assert_eq!(template["version"], *revision, "the template is not the revision's");
+                let pods = self.canary.take().filter(|c| c.revision == *revision).map_or(Vec::new(), |c| c.pods);
+                let canary =
+                    Canary { ours: true, revision: revision.clone(), wanted: *replicas, pods, deleting: false };
+                self.canary = Some(canary);
+            }
+            Action::ApplyCanaryService => self.canary_service = Some(true),
+            Action::WriteRoute { route, rules, resource_version } => {
+                let route = self.routes.get_mut(route).unwrap();
+                if route.resource_version.to_string() == *resource_version {
+                    route.write(rules.clone());
+                }
+            }
+            Action::DeleteCanaryService => self.canary_service = None,
+            Action::DeleteCanaryWorkload => {
+                if let Some(canary) = &mut self.canary {
+                    canary.deleting = true;
+                }
+            }
+        }
+    }
+
+    fn on_workload(&mut self, resource_version: &str, change: impl FnOnce(&mut Deployment)) {
+        let workload = self.workload.as_mut().unwrap();
+        if workload.resource_version.to_string() == resource_version {
+            change(workload);
+            workload.touch();
+        }
+    }
+
+    /// Somebody declares another template. The policy holds it back.
+    pub(crate) fn declare(&mut self, version: &str) {
+        let holds = self.policy;
+        if let Some(workload) = &mut self.workload {
+            workload.version = version.to_owned();
+            workload.paused |= holds && workload.label.is_some();
+            workload.touch();
+        }
+    }
+
+    /// What is left in the end, without times and numbers.
+    pub(crate) fn outcome(&self) -> String {
+        let routes: Vec<String> = self.routes.iter().map(|(name, route)| format!("{name}={}", route.rules)).collect();
+        let workload = self.workload.as_ref().map(|workload| {
+            let sets = workload.sets.iter().filter(|set| set.wanted > 0);
+            let sets: Vec<String> = sets.map(|set| format!("{}:{}", set.revision, set.wanted)).collect();
+            format!("{} paused={} label={:?} sets={sets:?}", workload.version, workload.paused, workload.label)
+        });
+        let history: Vec<String> =
+            self.state.history.iter().map(|e| format!("{} {} {}", e.revision, e.outcome, e.reason)).collect();
+        let frozen: Vec<&str> = self.frozen.iter().map(|frozen| frozen.revision.as_str()).collect();
+        format!(
+            "phase {:?}\nroutes {}\nworkload {}\ncanary {} service {:?} frozen {frozen:?}\nstable {:?}\nhistory {history:?}\ngone {} finalizer {}\n",
+            self.phase(),
+            routes.join(" "),
+            workload.unwrap_or_default(),
+            self.canary.as_ref().map_or_else(|| "none".to_owned(), |c| format!("{} x{}", c.revision, c.wanted)),
+            self.canary_service,
+            self.state.stable.as_ref().map(|stable| &stable.revision),
+            self.gone,
+            self.finalizer,
+        )
+    }
+}
+
+/// A write in a line.
+fn described(action: &Action) -> String {
+    match action {
+        Action::WriteRoute { route, rules, .. } => {
+            let rule = |rule: &Value| {
+                let refs = rule["backendRefs"].as_array().unwrap().iter();
+                let refs: Vec<String> =
+                    refs.map(|r| format!("{} {}", r["name"].as_str().unwrap(), r["weight"])).collect();
+                let name = rule["name"].as_str().map(|name| format!("{name}: ")).unwrap_or_default();
+                format!("[{name}{}]", refs.join(", "))
+            };
+            let rules: Vec<String> = rules.as_array().unwrap().iter().map(rule).collect();
+            format!("route {route} {}", rules.join(" "))
+        }
+        Action::Freeze { revision, .. } => format!("freeze {revision}"),
+        Action::ApplyCanaryWorkload { revision, replicas, .. } => format!("canary {revision} x{replicas}"),
+        Action::SetPaused { paused, .. } => format!("workload paused={paused}"),
+        Action::LabelWorkload { adopt, .. } => format!("workload label={adopt}"),
+        other => format!("{other:?}"),
+    }
+}

@@ -1,0 +1,277 @@
+//! Scripts: one command a line, run over a [`Sim`]. `#` begins a comment.
+//!
+//! ```text
+//! step 5% min=10s max=60s undecided=rollback      steps and metrics come before anything else
+//! step match env=canary  |  step approval
+//! metric errors compare=1 objective=0.01  |  metric latency slower=10 objective=0.01
+//! replicas 4  |  drain 5s  |  deadline 60s  |  rate 100  |  parents other
+//! version v2 errors=200 slow=0 refuses=0 hangs ready=false only-canary
+//! template v2                                     somebody declares a template
+//! operation promote|abort [revision=v2] [id=1]
+//! user resume|unlabel|scale=6|recreate|remove     what people do to the workload
+//! route edit|restore|remove|create|elsewhere|weights|foreign
+//! dataplane add|remove|disconnect|connect dp2
+//! telemetry down|up  |  policy off|on  |  plan wrong|right  |  service wrong  |  claimed  |  foreign workload|service
+//! delete
+//! run 10s                                         lets time pass
+//! until Stable [300s]                             lets time pass until a phase, or a reason
+//! show                                            prints what is left
+//! ```
+
+use sluice_operator_core::{
+    Plan,
+    decision::Phase,
+    plan::{Bad, HeaderMatch, Hold, Metric, OnUndecided, Split, Step},
+    world::{Operation, OperationKind},
+};
+
+use super::{
+    Canary, Sim, base_rules,
+    proxy::{HttpRoute, Plane},
+    workload::{Deployment, Health},
+};
+
+/// Runs a script.
+pub(crate) fn run(sim: &mut Sim, script: &str) {
+    for line in script.lines() {
+        let line = line.split('#').next().unwrap_or_default().trim();
+        if line.is_empty() {
+            continue;
+        }
+        let words: Vec<&str> = line.split_whitespace().collect();
+        if !matches!(words[0], "run" | "until" | "show") {
+            sim.note(format!("> {line}"));
+        }
+        command(sim, words[0], &words[1..]);
+    }
+    rest(sim);
+}
+
+/// Where nothing is in progress nothing is written any more.
+fn rest(sim: &mut Sim) {
+    if sim.gone || !matches!(sim.phase(), Phase::Stable | Phase::RolledBack | Phase::Invalid) {
+        return;
+    }
+    pass(sim, 3);
+    let before = sim.writes;
+    pass(sim, 20);
+    assert_eq!(sim.writes, before, "it goes on writing:\n{}", sim.log.join("\n"));
+}
+
+fn pass(sim: &mut Sim, seconds: i64) {
+    for _ in 0..seconds {
+        sim.tick();
+    }
+}
+
+fn command(sim: &mut Sim, name: &str, rest: &[&str]) {
+    match name {
+        "step" => plan(sim).steps.push(step(rest)),
+        "metric" => plan(sim).metrics.push(metric(rest)),
+        "replicas" => sim.workload = Some(Deployment::new("v1", number(rest[0]))),
+        "drain" => plan(sim).drain_ms = millis(rest[0]),
+        "deadline" => plan(sim).progress_deadline_ms = millis(rest[0]),
+        "rate" => sim.rate = number(rest[0]),
+        "parents" => sim.bundled = rest[0] != "other",
+        "version" => {
+            sim.versions.insert(rest[0].to_owned(), health(&rest[1..]));
+        }
+        "template" => sim.declare(rest[0]),
+        "operation" => sim.operation = Some(operation(rest)),
+        "user" => user(sim, rest[0]),
+        "route" => route(sim, rest[0]),
+        "dataplane" => dataplane(sim, rest[0], rest[1]),
+        "telemetry" => sim.telemetry = (rest[0] == "down").then(|| "connection refused".to_owned()),
+        "policy" => sim.policy = rest[0] == "on",
+        "plan" => broken_plan(sim, rest[0]),
+        "service" => sim.service = Err("Service \"app\" not found; create it or correct the name".to_owned()),
+        "claimed" => sim.claimed_by = Some("older".to_owned()),
+        "foreign" => foreign(sim, rest[0]),
+        "unsupported" => sim.workload.as_mut().unwrap().unsupported = Some("strategy Recreate".to_owned()),
+        "delete" => sim.deleting = true,
+        "run" => pass(sim, i64::try_from(millis(rest[0]) / 1_000).unwrap()),
+        "until" => until(sim, rest),
+        "show" => {
+            let outcome = sim.outcome();
+            for line in outcome.lines() {
+                sim.note(format!("= {line}"));
+            }
+            let lost = sim.lost;
+            sim.note(format!("= lost {lost}"));
+        }
+        other => panic!("unknown command {other:?}"),
+    }
+}
+
+fn until(sim: &mut Sim, rest: &[&str]) {
+    let limit = rest.get(1).map_or(300, |limit| millis(limit) / 1_000);
+    for _ in 0..limit {
+        sim.tick();
+        let Some(report) = sim.last.as_ref().map(|decision| &decision.report) else { continue };
+        let is_there = format!("{:?}", report.phase) == rest[0] || report.reason == rest[0];
+        if (rest[0] == "Gone" && sim.gone) || is_there {
+            return;
+        }
+    }
+    panic!("{rest:?} does not come:\n{}", sim.log.join("\n"));
+}
+
+fn plan(sim: &mut Sim) -> &mut Plan {
+    sim.plan.as_mut().unwrap()
+}
+
+fn broken_plan(sim: &mut Sim, how: &str) {
+    if how == "wrong" {
+        sim.plan = Err("spec.analysis.alpha: 200% is not a probability; write 1% or the like".to_owned());
+    } else {
+        sim.plan = Ok(sim.frozen[0].plan.clone());
+    }
+}
+
+fn step(words: &[&str]) -> Step {
+    let mut hold = Hold::default();
+    let mut split = None;
+    for word in words {
+        match word.split_once('=') {
+            Some(("min", value)) => hold.min_ms = millis(value),
+            Some(("max", value)) => hold.max_ms = Some(millis(value)),
+            Some(("undecided", "rollback")) => hold.on_undecided = OnUndecided::RollBack,
+            Some(("undecided", "promote")) => hold.on_undecided = OnUndecided::Promote,
+            Some((name, value)) => {
+                let header = HeaderMatch { name: name.to_owned(), value: value.to_owned(), regex: false };
+                split = Some(Split::Match(vec![header]));
+            }
+            None if word.ends_with('%') => {
+                let percent: f64 = word.trim_end_matches('%').parse().unwrap();
+                split = Some(Split::Share((percent * 100.0).round() as u16));
+            }
+            None => assert!(["match", "approval"].contains(word), "{word}"),
+        }
+    }
+    Step { split, hold }
+}
+
+fn metric(words: &[&str]) -> Metric {
+    let mut metric = Metric { name: words[0].to_owned(), bad: Bad::Error, compare: None, objective: None };
+    for word in &words[1..] {
+        match word.split_once('=').unwrap() {
+            ("compare", value) => metric.compare = Some(value.parse().unwrap()),
+            ("objective", value) => metric.objective = Some(value.parse().unwrap()),
+            ("slower", value) => metric.bad = Bad::SlowerThan(value.parse().unwrap()),
+            other => panic!("{other:?}"),
+        }
+    }
+    metric
+}
+
+fn health(words: &[&str]) -> Health {
+    let mut health = Health::default();
+    for word in words {
+        match word.split_once('=') {
+            Some(("errors", value)) => health.errors = value.parse().unwrap(),
+            Some(("slow", value)) => health.slow = value.parse().unwrap(),
+            Some(("refuses", value)) => health.refuses = value.parse().unwrap(),
+            Some(("ready", value)) => health.ready = value == "true",
+            None if *word == "hangs" => health.hangs = true,
+            None if *word == "only-canary" => health.only_canary = true,
+            other => panic!("{other:?}"),
+        }
+    }
+    health
+}
+
+fn operation(words: &[&str]) -> Operation {
+    let kind = if words[0] == "promote" { OperationKind::Promote } else { OperationKind::Abort };
+    let mut operation = Operation { id: "1".to_owned(), kind, revision: None, by: "jane".to_owned(), reason: None };
+    for word in &words[1..] {
+        match word.split_once('=').unwrap() {
+            ("revision", value) => operation.revision = Some(value.to_owned()),
+            ("id", value) => value.clone_into(&mut operation.id),
+            other => panic!("{other:?}"),
+        }
+    }
+    operation
+}
+
+fn user(sim: &mut Sim, what: &str) {
+    if what == "recreate" {
+        let old = sim.workload.take().unwrap();
+        sim.workload = Some(Deployment { resource_version: 1_000, ..Deployment::new(&old.version, old.replicas) });
+        return;
+    }
+    if what == "remove" {
+        sim.workload = None;
+        return;
+    }
+    let Some(workload) = &mut sim.workload else { return };
+    match what.split_once('=') {
+        Some(("scale", replicas)) => workload.replicas = number(replicas),
+        None if what == "resume" => workload.paused = false,
+        None if what == "unlabel" => workload.label = None,
+        other => panic!("{other:?}"),
+    }
+    workload.touch();
+}
+
+fn route(sim: &mut Sim, what: &str) {
+    if what == "remove" {
+        sim.routes.clear();
+        return;
+    }
+    if what == "create" {
+        let mut route = HttpRoute::new(base_rules());
+        (route.generation, route.resource_version) = (1, 5_000);
+        sim.routes.insert("web".to_owned(), route);
+        return;
+    }
+    let route = sim.routes.get_mut("web").unwrap();
+    let mut rules = route.rules.clone();
+    let rule = rules.as_array_mut().unwrap().last_mut().unwrap();
+    match what {
+        // In the middle of what we wrote.
+        "edit" => rule["timeouts"] = serde_json::json!({"request": "9s"}),
+        // As a GitOps tool writes it back.
+        "restore" => rules = base_rules(),
+        "elsewhere" => rule["backendRefs"] = serde_json::json!([{"name": "other", "port": 80, "weight": 1}]),
+        "weights" => rule["backendRefs"][0]["weight"] = serde_json::json!(77),
+        "foreign" => {
+            let canary = serde_json::json!({"name": "app-canary", "port": 80, "weight": 1});
+            rule["backendRefs"].as_array_mut().unwrap().push(canary);
+        }
+        other => panic!("{other:?}"),
+    }
+    route.write(rules);
+}
+
+fn dataplane(sim: &mut Sim, what: &str, pod: &str) {
+    match what {
+        "add" => sim.planes.push(Plane::new(pod)),
+        "remove" => sim.planes.retain(|plane| plane.pod != pod),
+        other => {
+            for plane in sim.planes.iter_mut().filter(|plane| plane.pod == pod) {
+                plane.connected = other == "connect";
+            }
+        }
+    }
+}
+
+fn foreign(sim: &mut Sim, what: &str) {
+    if what == "service" {
+        sim.canary_service = Some(false);
+    } else {
+        sim.canary =
+            Some(Canary { ours: false, revision: "v1".to_owned(), wanted: 1, pods: Vec::new(), deleting: false });
+    }
+}
+
+fn number<T: std::str::FromStr>(word: &str) -> T
+where
+    T::Err: std::fmt::Debug,
+{
+    word.parse().unwrap()
+}
+
+/// `10s`
+fn millis(word: &str) -> u64 {
+    word.trim_end_matches('s').parse::<u64>().unwrap() * 1_000
+}

@@ -17,9 +17,10 @@ use crate::{
 pub(super) fn follow(look: &mut Look<'_>, run: &mut Run, course: &Course<'_>) {
     let Some(workload) = course.workload else { return };
     // Ending a run sends the traffic to the workload's pods: not while there are none.
-    if course.hold.as_ref().is_none_or(|(reason, _)| *reason != Reason::StableLost) {
-        changed(look, run, workload);
+    if course.hold.as_ref().is_some_and(|(reason, _)| *reason == Reason::StableLost) {
+        return;
     }
+    changed(look, run, workload);
     if is_resumed(look, run, workload) && !look.state.adoption.labelled && is_before_the_roll(run) {
         let message = "its label was removed and it was resumed: it rolls out without being judged";
         let _ = run.end(look, End::rolled_back(Reason::Unpaused, message));

@@ -207,7 +207,9 @@ impl Sim {
         let backends =
             Backends { canary: canary.map(|canary| canary.revision.as_str()), stable, versions: &self.versions };
         for plane in &mut self.planes {
-            self.lost += plane.serve(self.rate, self.now, &backends);
+            let lost = plane.serve(self.rate, self.now, &backends);
+            // Before anything serves there is nothing to lose.
+            self.lost += if self.state.stable.is_some() { lost } else { 0 };
         }
     }
 

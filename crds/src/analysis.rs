@@ -60,12 +60,16 @@ pub struct Metric {
     /// Which of the proxy's own numbers: ErrorRate is requests answered with a 5xx code, or not at all, of all requests;
     /// Latency is requests slower than `objective.slowerThan`, of all requests.
     pub builtin: MetricBuiltin,
-    /// Is the canary worse than stable, which serves at the same moment? It can only fail a canary; to pass, a metric
-    /// with compare alone needs the ceiling of 50% errors not to be in doubt and enough requests.
+    /// Is the canary worse than stable, which serves at the same moment? For ErrorRate. Evidence that it is, over the
+    /// whole run, rolls back. A step passes when a rate three times stable's (or twice `tolerance`, if that is more) is
+    /// excluded with 95%, or a rate of 5% is, which takes 65 requests without a bad one. While stable is bad itself, more
+    /// than `objective.atMost` or else 50% of the requests of both sides, the weight holds. With a match step nothing can
+    /// be compared: there the objective decides, or else the 5%.
     /// Example: `{to: Stable}`.
     #[serde(default, skip_serializing_if = "Option::is_none")]
     pub compare: Option<Compare>,
-    /// Does the canary break the objective? Example: `{slowerThan: 500ms, atMost: 1%}`.
+    /// Does the canary break the objective, whatever stable does? Evidence that it does, over the whole run, rolls back; a
+    /// step passes when twice `atMost` (and at least one percentage point more) is excluded with 95%. Example: `{slowerThan: 500ms, atMost: 1%}`.
     #[serde(default, skip_serializing_if = "Option::is_none")]
     pub objective: Option<Objective>,
 }

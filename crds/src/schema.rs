@@ -56,9 +56,15 @@ fn operation_schema() -> JSONSchemaProps {
 fn tidy(schema: &mut JSONSchemaProps) {
     schema.nullable = None;
     schema.title = None;
+    schema.description = schema.description.as_deref().map(unwrapped);
     for child in children(schema) {
         tidy(child);
     }
+}
+
+/// Without the line ends that only keep the source narrow; empty lines between paragraphs stay.
+fn unwrapped(text: &str) -> String {
+    text.split("\n\n").map(|paragraph| paragraph.replace('\n', " ")).collect::<Vec<_>>().join("\n\n")
 }
 
 fn children(schema: &mut JSONSchemaProps) -> impl Iterator<Item = &mut JSONSchemaProps> {

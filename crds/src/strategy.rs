@@ -63,7 +63,12 @@ pub struct Step {
     /// Share of the traffic for the canary, in percent from 0.01 to 100 with at most two decimals; each request is drawn
     /// at random. Example: 5, 12.5, 0.25.
     #[serde(default, skip_serializing_if = "Option::is_none")]
+    // The rule beside the range: the API server rounds the minimum of a number that is written without a point.
     #[schemars(range(min = 0.01, max = 100.0))]
+    #[x_kube(
+        validation = Rule::new("self >= 0.01")
+            .message("a weight is at least 0.01: leave the step out, or use match for chosen requests only")
+    )]
     #[x_kube(
         validation = Rule::new("double(int(self * 100.0 + 0.5)) / 100.0 == self")
             .message("a weight has at most two decimals: 5, 12.5, 0.25")

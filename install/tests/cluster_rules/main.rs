@@ -1,0 +1,7 @@
+//! On a real API server: what the CustomResourceDefinition takes and refuses, and what the policies and rights of the
+//! manifest do.
+
+mod api;
+mod pause;
+mod rights;
+mod shared;

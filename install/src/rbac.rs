@@ -44,57 +44,55 @@ const fn rule(
 
 const GATEWAY: &str = "gateway.networking.k8s.io";
 const READ: &[&str] = &["get", "list", "watch"];
+const WATCH: &[&str] = &["list", "watch"];
 
 const OPERATOR: &[Rule] = &[
-    rule("sluice.dev", &["rollouts"], &["get", "list", "watch", "patch"], "finalizer, and to consume operations"),
-    rule("sluice.dev", &["rollouts/status"], &["patch", "update"], "reports what it does"),
+    rule("sluice.dev", &["rollouts"], &["get", "list", "watch", "patch"], "adds its finalizer, consumes operations"),
+    rule("sluice.dev", &["rollouts/status"], &["patch"], "reports what it does"),
+    rule(
+        "sluice.dev",
+        &["rollouts/finalizers"],
+        &["update"],
+        "owner references that block deletion, where the API server asks for this",
+    ),
     rule(
         "apps",
         &["deployments"],
         &["get", "list", "watch", "create", "patch", "delete"],
-        "label, pause and resume the workload; make and remove the canary",
+        "labels, pauses and resumes the workload; makes and removes the canary",
     ),
-    rule("apps", &["replicasets"], READ, "which version serves, and how far it is"),
-    rule(
-        "apps",
-        &["controllerrevisions"],
-        &["get", "list", "watch", "create", "delete"],
-        "freezes the revision of a run",
-    ),
-    rule("", &["pods"], READ, "why a canary is not ready"),
+    rule("apps", &["replicasets"], WATCH, "which version serves, and how far it is"),
+    rule("apps", &["controllerrevisions"], &["get", "list", "create", "delete"], "freezes the revision of a run"),
+    rule("", &["pods"], &["list"], "why a canary is not ready"),
     rule(
         "",
         &["services"],
         &["get", "list", "watch", "create", "patch", "delete"],
-        "the stable Service's selector; make and remove the canary's Service",
+        "reads the stable Service's selector; makes and removes the canary's Service",
     ),
     rule(GATEWAY, &["httproutes"], &["get", "list", "watch", "patch"], "steps the weights"),
     rule("events.k8s.io", &["events"], &["create", "patch"], "one Event for each transition"),
 ];
 
 const PROXY_CONTROLLER: &[Rule] = &[
-    rule(GATEWAY, &["gatewayclasses", "gateways", "httproutes", "referencegrants"], READ, "what is to be served"),
-    rule(
-        GATEWAY,
-        &["gatewayclasses/status", "gateways/status", "httproutes/status"],
-        &["patch", "update"],
-        "reports what is served",
-    ),
-    rule("", &["namespaces"], READ, "allowedRoutes selects by labels of namespaces"),
-    rule("", &["services"], READ, "ports of backends"),
-    rule("discovery.k8s.io", &["endpointslices"], READ, "addresses of backends"),
+    rule(GATEWAY, &["gatewayclasses", "gateways", "httproutes"], READ, "what is to be served"),
+    rule(GATEWAY, &["gatewayclasses/status", "gateways/status", "httproutes/status"], &["patch"], "what is served"),
+    rule(GATEWAY, &["referencegrants"], WATCH, "whether a route may name what is in another namespace"),
+    rule("", &["namespaces"], WATCH, "allowedRoutes selects by labels of namespaces"),
+    rule("", &["services"], WATCH, "ports of backends"),
+    rule("discovery.k8s.io", &["endpointslices"], WATCH, "addresses of backends"),
     rule("authentication.k8s.io", &["tokenreviews"], &["create"], "who a data plane or the operator is"),
 ];
 
 const PROXY_CONTROLLER_HOME: &[Rule] = &[
-    rule("", &["services"], &["create", "update", "patch", "delete"], "one Service for each Gateway"),
-    rule("", &["pods"], READ, "which data planes there are"),
+    rule("", &["services"], &["create", "update", "delete"], "one Service for each Gateway"),
+    rule("", &["pods"], WATCH, "which data planes there are"),
     rule("", &["secrets"], &["create"], "keeps its certificate; creating cannot be bound to a name"),
     Rule {
         group: "",
         resources: &["secrets"],
         names: &["sluice-proxy-controller-tls"],
-        verbs: &["get", "update", "patch"],
+        verbs: &["get", "update"],
         reason: "its certificate",
     },
     rule("", &["configmaps"], &["create"], "publishes its CA; creating cannot be bound to a name"),
@@ -102,10 +100,9 @@ const PROXY_CONTROLLER_HOME: &[Rule] = &[
         group: "",
         resources: &["configmaps"],
         names: &["sluice-proxy-ca"],
-        verbs: &["get", "update", "patch"],
+        verbs: &["get", "update"],
         reason: "its CA, which data planes and the operator pin",
     },
-    rule("events.k8s.io", &["events"], &["create", "patch"], "one Event for each change of its own state"),
 ];
 
 const ROLES: &[Role] = &[

@@ -31,8 +31,9 @@ fn pods() -> Vec<(String, Value)> {
 
 /// The argument of a flag in the first container.
 fn flag<'a>(pod: &'a Value, flag: &str) -> &'a str {
-    let arguments = pod["containers"][0]["args"].as_array().unwrap().iter().map(|argument| argument.as_str().unwrap());
-    arguments.filter_map(|argument| argument.strip_prefix(flag)?.strip_prefix('=')).next().unwrap()
+    let mut arguments =
+        pod["containers"][0]["args"].as_array().unwrap().iter().map(|argument| argument.as_str().unwrap());
+    arguments.find_map(|argument| argument.strip_prefix(flag)?.strip_prefix('=')).unwrap()
 }
 
 #[test]
@@ -122,7 +123,10 @@ fn the_data_plane_is_replaced_without_a_gap() {
     let spec = &deployment["spec"];
     assert_eq!(spec["strategy"]["rollingUpdate"], json!({ "maxUnavailable": 0, "maxSurge": 1 }));
     assert!(spec["minReadySeconds"].as_i64() >= Some(1));
-    assert_eq!(spec["template"]["spec"]["terminationGracePeriodSeconds"], 60);
+    let pod = &spec["template"]["spec"];
+    let drain =
+        ["--drain-delay", "--drain-spread", "--drain-timeout"].map(|name| flag(pod, name).parse::<u64>().unwrap());
+    assert!(pod["terminationGracePeriodSeconds"].as_u64().unwrap() > drain.iter().sum());
     assert_eq!(named("PodDisruptionBudget", "sluice-proxy")["spec"]["maxUnavailable"], 1);
 }
 
@@ -133,6 +137,16 @@ fn each_deployment_is_selected_by_its_own_name_only() {
         let expected = json!({ "app.kubernetes.io/name": deployment["metadata"]["name"] });
         assert_eq!(spec["selector"]["matchLabels"], expected);
         assert_eq!(spec["template"]["metadata"]["labels"]["app.kubernetes.io/name"], deployment["metadata"]["name"]);
+    }
+}
+
+/// The proxy's controller finds data planes by these labels, and makes the Services of Gateways with them as selector.
+#[test]
+fn the_data_plane_is_what_the_services_of_gateways_select() {
+    for deployment in of_kind("Deployment") {
+        let labels = &deployment["spec"]["template"]["metadata"]["labels"];
+        let is_data_plane = labels["app.kubernetes.io/component"] == "data-plane";
+        assert_eq!(is_data_plane, labels["app.kubernetes.io/name"] == "sluice-proxy");
     }
 }
 

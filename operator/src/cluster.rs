@@ -250,7 +250,7 @@ impl Cluster {
         at: At<'_>,
         call: impl Future<Output = Result<T, kube::Error>>,
     ) -> Result<T, ClusterError> {
-        let result = match tokio::time::timeout(CALL_TIMEOUT, call).await {
+        let result = match tokio::time::timeout(CALL_TIMEOUT, Box::pin(call)).await {
             Ok(result) => result.map_err(|error| classify(at.told(verb), error)),
             Err(_) => Err(ClusterError::Timeout { what: at.told(verb) }),
         };
@@ -269,33 +269,32 @@ fn classify(what: String, error: kube::Error) -> ClusterError {
     }
 }
 
-/// A failed `test` operation is answered with 422, as is an object that is not valid; only the latter's causes name
-/// fields.
+/// A JSON Patch that does not fit the object, such as one with a failed `test`, is answered with 422 and no details; an
+/// object that is not valid with the same code, and the fields that are wrong.
 fn is_precondition(status: &Status) -> bool {
-    let failed_test = || {
-        let causes = status.details.iter().flat_map(|details| &details.causes);
-        causes.map(|cause| cause.message.as_str()).chain([status.message.as_str()]).any(|m| m.contains("test failed"))
-    };
-    status.code == 409 || (status.code == 422 && failed_test())
+    let names_fields = status.details.as_ref().is_some_and(|details| !details.causes.is_empty());
+    status.code == 409 || (status.code == 422 && !names_fields)
 }
 
 #[cfg(test)]
 mod tests {
     use kube::core::Status;
+    use serde_json::json;
 
     use super::is_precondition;
 
-    fn status(code: u16, cause: &str) -> Status {
-        let details = serde_json::json!({"causes": [{"message": cause}]});
+    fn status(code: u16, details: serde_json::Value) -> Status {
         let details = serde_json::from_value(details).unwrap();
         Status::failure("refused", "Invalid").with_code(code).with_details(details)
     }
 
     #[test]
-    fn only_a_conflict_and_a_failed_test_mean_that_the_object_changed() {
-        assert!(is_precondition(&status(409, "")));
-        assert!(is_precondition(&status(422, "testing value /metadata/resourceVersion failed: test failed")));
-        assert!(!is_precondition(&status(422, "spec.replicas: must be at least 0")));
-        assert!(!is_precondition(&status(403, "test failed")));
+    fn only_a_conflict_and_a_patch_that_does_not_fit_mean_that_the_object_changed() {
+        let causes =
+            json!({"kind": "Deployment", "causes": [{"field": "spec.replicas", "message": "must be at least 0"}]});
+        assert!(is_precondition(&status(409, json!({}))));
+        assert!(is_precondition(&status(422, json!({}))));
+        assert!(!is_precondition(&status(422, causes)));
+        assert!(!is_precondition(&status(403, json!({}))));
     }
 }

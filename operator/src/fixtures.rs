@@ -187,6 +187,6 @@ pub(crate) fn api_server(answers: Vec<(u16, Value)>) -> (Cluster, Arc<Mutex<Vec<
 /// A refusal of the API server.
 pub(crate) fn refusal(code: u16, reason: &str, message: &str) -> (u16, Value) {
     let status = json!({"kind": "Status", "apiVersion": "v1", "metadata": {}, "status": "Failure", "code": code,
-        "reason": reason, "message": message});
+        "reason": reason, "message": message, "details": {}});
     (code, status)
 }

@@ -113,7 +113,8 @@ pub(crate) async fn reconcile(rollout: Arc<Guarded>, context: Arc<Context>) -> R
     };
     let shared = &context.shared;
     let started = Instant::now();
-    let looked = AssertUnwindSafe(tokio::time::timeout(LOOK_TIMEOUT, look(&context, &key))).catch_unwind().await;
+    let looked =
+        AssertUnwindSafe(tokio::time::timeout(LOOK_TIMEOUT, Box::pin(look(&context, &key)))).catch_unwind().await;
     let result = match looked {
         Ok(Ok(result)) => result,
         Ok(Err(_)) => Err(LookError::Timeout),

@@ -92,24 +92,24 @@ fn rollouts(
     let mut known = Known::default();
     let wakes = watcher(api, config()).default_backoff().modify(prune).reflect(writer).flat_map(move |event| {
         let woken = match told("rollouts", event) {
-            None => Vec::new(),
             Some(Event::InitDone) => {
                 synced();
                 let keys = store.state().iter().map(|rollout| key(rollout.meta())).collect();
-                known.retain(&keys).iter().for_each(|(namespace, name)| gone(namespace, name));
+                for (namespace, name) in known.retain(&keys) {
+                    gone(&namespace, &name);
+                }
                 Vec::new()
             }
-            Some(Event::Init) => Vec::new(),
             Some(Event::Apply(rollout) | Event::InitApply(rollout)) if known.is_news(rollout.meta()) => {
                 related(&store.state(), &rollout, true)
             }
-            Some(Event::Apply(_) | Event::InitApply(_)) => Vec::new(),
             Some(Event::Delete(rollout)) => {
                 let (namespace, name) = key(rollout.meta());
                 known.forget(&(namespace.clone(), name.clone()));
                 gone(&namespace, &name);
                 related(&store.state(), &rollout, false)
             }
+            Some(Event::Apply(_) | Event::InitApply(_) | Event::Init) | None => Vec::new(),
         };
         iter(woken.into_iter().map(|rollout| Ok(rollout.into())))
     });
@@ -140,7 +140,14 @@ fn others(
 
 /// The event; an error is told in the log, and the watch goes on by itself after a while.
 fn told<T>(what: &str, event: watcher::Result<Event<T>>) -> Option<Event<T>> {
-    event.inspect_err(|error| tracing::warn!(%error, "the watch of {what} is interrupted")).ok()
+    let tell = |error: &watcher::Error| match error {
+        // History is compacted all the time; the watch lists anew.
+        watcher::Error::WatchError(status) if status.code == 410 => {
+            tracing::debug!(%error, "the watch of {what} starts over");
+        }
+        _ => tracing::warn!(%error, "the watch of {what} is interrupted"),
+    };
+    event.inspect_err(tell).ok()
 }
 
 /// Leaves out what is read live anyway and would only take memory.
@@ -178,7 +185,9 @@ impl Known {
     /// Keeps these alone; returns those that are gone.
     fn retain(&mut self, keys: &std::collections::HashSet<(String, String)>) -> Vec<(String, String)> {
         let gone: Vec<_> = self.0.keys().filter(|key| !keys.contains(*key)).cloned().collect();
-        gone.iter().for_each(|key| self.forget(key));
+        for key in &gone {
+            self.forget(key);
+        }
         gone
     }
 }

@@ -66,7 +66,7 @@ const fn metric_type(kind: SeriesKind) -> MetricType {
 }
 
 fn encode_histogram(numbers: &Numbers, mut encoder: MetricEncoder<'_>) -> Result<(), fmt::Error> {
-    let bounds = SECONDS.iter().copied().chain([f64::MAX]);
+    let bounds = SECONDS.iter().copied().chain([f64::INFINITY]);
     let buckets: Vec<_> = bounds.zip(numbers.buckets).collect();
     let count = numbers.buckets.iter().sum();
     encoder.encode_histogram::<NoLabelSet>(numbers.seconds, count, &buckets, None)

@@ -45,6 +45,11 @@ pub struct RolloutStatus {
     /// The last operation and what became of it.
     #[serde(default, skip_serializing_if = "Option::is_none")]
     pub last_operation: Option<LastOperation>,
+    /// The decision core's own memory of the Rollout: adoption and what else outlives a run. Not an API: read the other
+    /// fields.
+    #[schemars(schema_with = "free_object")]
+    #[serde(default, skip_serializing_if = "serde_json::Value::is_null")]
+    pub state: serde_json::Value,
     /// The last ten runs, newest first.
     #[serde(default, skip_serializing_if = "Vec::is_empty")]
     #[schemars(length(max = 10))]

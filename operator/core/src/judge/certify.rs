@@ -6,7 +6,7 @@
 //!
 //! - an objective p0: a rate of twice p0, and at least one percentage point above it ([`harmful_rate`]);
 //! - a comparison with tolerance r0: a ratio of three, or twice r0 ([`harmful_ratio`]). Bad requests are rare on a good
-//!   canary, so a ratio takes long to exclude; a canary that is no worse than that by its counts also passes when a rate of
+//!   canary, so a ratio takes long to exclude; where the counts do not speak for it, a canary also passes when a rate of
 //!   [`ABSOLUTE_HARMFUL`] is excluded, which takes 65 requests without a bad one.
 
 use super::{f1, f3, tally::Counts};
@@ -40,19 +40,20 @@ pub fn objective(canary: Counts, p0: f64) -> bool {
 /// The canary is not much worse than stable. `configs`: share in basis points, canary, stable.
 pub fn compare(configs: &[(u16, Counts, Counts)], tolerance: f64) -> bool {
     let harmful = harmful_ratio(tolerance);
-    if f1::ln_likelihood_ratio(configs, tolerance, harmful) >= ln_required() {
+    let ln_good = f1::ln_likelihood_ratio(configs, tolerance, harmful);
+    if ln_good >= ln_required() {
         return true;
     }
     let mut canary = Counts::default();
-    let mut expected = 0.0;
-    for (share, of_canary, of_stable) in configs {
-        let share = f64::from(*share) / f64::from(crate::routes::WHOLE);
+    let mut one_less = configs.to_vec();
+    for (_, of_canary, _) in &mut one_less {
         canary.add(*of_canary);
-        expected += of_stable.bad as f64 * share / (1.0 - share);
     }
-    // One bad request more than harm would explain is chance.
-    let is_plausible = canary.bad as f64 - 1.0 <= harmful * expected;
-    is_plausible && absolute(canary)
+    // One bad request alone may be chance: without it the counts must not speak for harm.
+    if let Some((_, of_canary, _)) = one_less.iter_mut().find(|(_, of_canary, _)| of_canary.bad > 0) {
+        of_canary.bad -= 1;
+    }
+    absolute(canary) && f1::ln_likelihood_ratio(&one_less, tolerance, harmful) >= 0.0
 }
 
 /// The canary's rate is below what is harmful without any comparison.

@@ -4,6 +4,7 @@
 //! nothing to write. Each decision is checked against the invariants, and must come out the same when it is made again.
 #![allow(dead_code, reason = "each test binary uses its part")]
 #![allow(clippy::unwrap_used, clippy::panic, clippy::missing_panics_doc, reason = "helpers of tests")]
+#![allow(clippy::struct_excessive_bools, reason = "a switch for each thing that can be off")]
 
 pub(crate) mod proxy;
 pub(crate) mod script;
@@ -315,7 +316,10 @@ impl Sim {
         // A probe is a question, asked before the next look.
         writes.extend(decision.actions.iter().filter(|a| !matches!(a, Action::ProbePolicy)).cloned().map(Some));
         let mut wrote = writes_state || decision.actions.contains(&Action::ProbePolicy);
-        self.last = Some(decision.clone());
+        // What is reported is written together with the state.
+        if decision.state == world.state {
+            self.last = Some(decision.clone());
+        }
         for write in writes {
             let is_evidence = write.is_none() && decision.only_evidence_changed;
             let strikes = self.fault.filter(|(at, _)| *at == self.writes && !is_evidence).map(|(_, fault)| fault);
@@ -328,7 +332,10 @@ impl Sim {
             }
             if strikes != Some(Fault::Conflict) {
                 match &write {
-                    None => self.state = decision.state.clone(),
+                    None => {
+                        self.state = decision.state.clone();
+                        self.last = Some(decision.clone());
+                    }
                     Some(action) => {
                         wrote = true;
                         self.act(action);
@@ -362,7 +369,8 @@ impl Sim {
     fn say(&mut self, decision: &Decision) {
         let report = &decision.report;
         let step = report.step.map(|(at, of)| format!(" {at}/{of}")).unwrap_or_default();
-        let share = |share: Option<u16>| share.map_or("-".to_owned(), |share| format!("{}%", f64::from(share) / 100.0));
+        let share =
+            |share: Option<u16>| share.map_or_else(|| "-".to_owned(), |share| format!("{}%", f64::from(share) / 100.0));
         let said = format!(
             "{:?}{step} {} weight={}->{}",
             report.phase,
@@ -444,7 +452,7 @@ impl Sim {
     pub(crate) fn declare(&mut self, version: &str) {
         let holds = self.policy;
         if let Some(workload) = &mut self.workload {
-            workload.version = version.to_owned();
+            version.clone_into(&mut workload.version);
             workload.paused |= holds && workload.label.is_some();
             workload.touch();
         }

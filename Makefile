@@ -21,7 +21,7 @@ PROFILE ?= dev
 OUT := $(if $(filter release,$(PROFILE)),$(RELEASE),$(DEBUG))
 IMAGES := sluice-operator sluice-proxy sluice-sample-app
 # Feature sets are unified over the whole workspace, so that each dependency is compiled once.
-CLUSTER_FEATURES := --features sluice-e2e/cluster
+CLUSTER_FEATURES := --features sluice-e2e/cluster,sluice-install/cluster
 say = @printf '\n== %s\n' "$(1)"
 
 .PHONY: help
@@ -88,6 +88,7 @@ figures: ## measure the published figures with release images (about 15 minutes)
 .PHONY: generate
 generate: ## write the generated files: CRD, install manifest, reference
 	@cargo run -q -p sluice-crds --bin crdgen > crds/yaml/rollouts.sluice.dev.yaml
+	@cargo run -q -p sluice-install --bin sluice-install > install/install.yaml
 
 .PHONY: clean-cluster
 clean-cluster: ## remove the embedded cluster: processes, mounts, interfaces, cgroups, state

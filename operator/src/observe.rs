@@ -97,8 +97,7 @@ fn read(raw: &DynamicObject) -> Result<(Rollout, State), ObserveError> {
     let rollout: Rollout = serde_json::to_value(raw)
         .and_then(serde_json::from_value)
         .map_err(|error| undecodable(format!("the object cannot be read: {error}")))?;
-    let state =
-        state::read(rollout.status.as_ref(), raw).map_err(|error: StateError| undecodable(error.to_string()))?;
+    let state = state::read(rollout.status.as_ref()).map_err(|error: StateError| undecodable(error.to_string()))?;
     Ok((rollout, state))
 }
 

@@ -16,7 +16,6 @@ use sluice_operator_core::{Decision, Report};
 use crate::{
     cluster::{At, Cluster, ClusterError, Kind},
     metrics::Metrics,
-    model::state,
     observe::Observed,
 };
 
@@ -76,9 +75,7 @@ fn wanted(observed: &Observed, decision: &Decision, failure: Option<&str>) -> Va
         report.message = format!("{} (a write failed: {failure})", report.message);
     }
     let status = status::status(&report, &decision.state, generation, previous, jiff::Timestamp::now());
-    let mut wanted = serde_json::to_value(status).unwrap_or_default();
-    wanted["state"] = state::rest(&decision.state);
-    wanted
+    serde_json::to_value(status).unwrap_or_default()
 }
 
 /// Says of a Rollout that cannot be read that it cannot. Its memory stays as it is: a version that can read it goes on.

@@ -5,9 +5,8 @@
 
 use jiff::Timestamp;
 use k8s_openapi::apimachinery::pkg::apis::meta::v1::Time;
-use kube::api::DynamicObject;
 use serde::{Serialize, de::DeserializeOwned};
-use serde_json::{Map, Value, json};
+use serde_json::{Map, Value};
 use sluice_crds::{HistoryEntry, LastOperation, OperationResult, RolloutStatus, RunStatus, StableStatus};
 use sluice_operator_core::{
     Millis, State,
@@ -36,10 +35,12 @@ fn millis(time: &Time) -> Millis {
 }
 
 /// Reads the memory from a Rollout's status.
-pub(crate) fn read(status: Option<&RolloutStatus>, raw: &DynamicObject) -> Result<State, StateError> {
-    let rest = raw.data.pointer("/status/state").cloned().unwrap_or_else(|| json!({}));
-    let mut state: State = parse("status.state", rest)?;
-    let Some(status) = status else { return Ok(state) };
+pub(crate) fn read(status: Option<&RolloutStatus>) -> Result<State, StateError> {
+    let Some(status) = status else { return Ok(State::default()) };
+    let mut state = match &status.state {
+        Value::Null => State::default(),
+        rest => parse("status.state", rest.clone())?,
+    };
     state.stable = status.stable.clone().map(|stable| {
         let StableStatus { revision, replica_set_uid, replica_set } = stable;
         Stable { revision, uid: replica_set_uid, name: replica_set }
@@ -86,12 +87,13 @@ pub(crate) fn write(state: &State, status: &mut RolloutStatus) {
         state: json(run),
         metrics: Vec::new(),
     });
+    status.state = rest(state);
     status.last_operation = state.last_operation.as_ref().map(last_operation);
     status.history = state.history.iter().map(history_entry).collect();
 }
 
-/// The part of the memory without fields of its own: the content of `status.state`.
-pub(crate) fn rest(state: &State) -> Value {
+/// The part of the memory without fields of its own.
+fn rest(state: &State) -> Value {
     let mut fields = match json(state) {
         Value::Object(fields) => fields,
         _ => Map::new(),
@@ -137,8 +139,7 @@ mod tests {
         world::OperationKind,
     };
 
-    use super::{read, rest, write};
-    use crate::fixtures::object;
+    use super::{read, write};
 
     fn state() -> State {
         State {
@@ -175,14 +176,12 @@ mod tests {
         write(&state, &mut status);
         let wire = serde_json::to_value(&status).unwrap();
         let status: RolloutStatus = serde_json::from_value(wire).unwrap();
-        let mut raw = object("{metadata: {name: x}}");
-        raw.data = json!({"status": {"state": rest(&state)}});
-        assert_eq!(read(Some(&status), &raw).unwrap(), state);
+        assert_eq!(read(Some(&status)).unwrap(), state);
     }
 
     #[test]
     fn a_new_rollout_has_an_empty_memory() {
-        assert_eq!(read(None, &object("{metadata: {name: x}}")).unwrap(), State::default());
+        assert_eq!(read(None).unwrap(), State::default());
     }
 
     #[test]
@@ -190,7 +189,7 @@ mod tests {
         let mut status = RolloutStatus::default();
         write(&state(), &mut status);
         status.run.as_mut().unwrap().state = json!({"stage": "FromTheFuture"});
-        let error = read(Some(&status), &object("{metadata: {name: x}}")).unwrap_err();
+        let error = read(Some(&status)).unwrap_err();
         assert!(error.to_string().starts_with("status.run.state cannot be read"), "{error}");
     }
 }

@@ -15,7 +15,7 @@ use crate::model::state;
 /// Reason of a Rollout that this version cannot read.
 pub(super) const UNDECODABLE: &str = "Undecodable";
 
-/// The status as it is to be, without the part of the memory that has no field of its own.
+/// The status as it is to be.
 pub(super) fn status(
     report: &Report,
     memory: &State,

@@ -77,8 +77,7 @@ impl Judgement {
 
 /// Judges every metric. The run's tallies must have been brought up to date with this look's telemetry.
 pub fn judge(run: &mut Run, plan: &Plan, question: Question) -> Judgement {
-    let tests = plan.metrics.iter().map(|metric| tests_of(metric, question).len()).sum::<usize>();
-    let ln_bound = ln_bound(plan.alpha, tests);
+    let ln_bound = ln_bound(plan);
     let mut judgement = Judgement::default();
     for (index, metric) in plan.metrics.iter().enumerate() {
         let numbers = Numbers::new(run, plan, index, question.step);
@@ -107,14 +106,17 @@ pub fn no_data(plan: &Plan, why: &str) -> Vec<MetricReport> {
         message: format!("{}: no numbers: {why}", metric.name),
         canary: (0, 0),
         stable: (0, 0),
-        evidence: (0.0, ln_bound(plan.alpha, 1)),
+        evidence: (0.0, ln_bound(plan)),
     };
     plan.metrics.iter().map(report).collect()
 }
 
-/// ln of the e-value that fails a canary when `tests` share `alpha`: P(any false Fail) <= sum of alpha / tests.
-fn ln_bound(alpha: f64, tests: usize) -> f64 {
-    (tests.max(1) as f64 / alpha.max(f64::MIN_POSITIVE)).ln()
+/// ln of the e-value that fails a canary: every test of the plan has its share of alpha over the whole run, whether it takes
+/// part in a look or not, so P(any false Fail) <= sum of alpha / k.
+fn ln_bound(plan: &Plan) -> f64 {
+    let count = |metric: &Metric| usize::from(metric.compare.is_some()) + usize::from(metric.objective.is_some());
+    let tests: usize = plan.metrics.iter().map(count).sum();
+    (tests.max(1) as f64 / plan.alpha.max(f64::MIN_POSITIVE)).ln()
 }
 
 /// The tests that can fail a metric.

@@ -1,12 +1,12 @@
 //! Every scenario again, with a fault at each of its writes: the process dies before it or after it, its reply is lost, or
-//! another writer comes first. In the end everything is as in the undisturbed run, and the invariants hold throughout.
+//! another writer comes first; or a cache shows a part of the world as it was. In the end everything is as in the undisturbed run, and the invariants hold throughout.
 #![allow(clippy::unwrap_used, clippy::panic, reason = "a test")]
 
 mod sim;
 
 use std::{fs, path::Path, thread};
 
-use sim::{Fault, Sim, script};
+use sim::{Fault, Part, Sim, script};
 
 fn scripts() -> Vec<(String, String)> {
     let folder = Path::new(env!("CARGO_MANIFEST_DIR")).join("tests/scenarios");
@@ -19,53 +19,73 @@ fn scripts() -> Vec<(String, String)> {
     scripts.iter().map(named).collect()
 }
 
-fn played(script: &str, fault: Option<(usize, Fault)>) -> Sim {
+fn played(script: &str, fault: Option<(usize, Fault)>, stale: Option<(usize, Part)>) -> Sim {
     let mut sim = Sim::new();
-    sim.fault = fault;
+    (sim.fault, sim.stale) = (fault, stale);
     script::run(&mut sim, script);
     sim
 }
 
-/// Number of faults, and where the outcome differs.
-fn disturbed(name: &str, script: &str) -> (usize, Vec<String>) {
-    let undisturbed = played(script, None);
+/// One disturbance.
+type Disturbance = (Option<(usize, Fault)>, Option<(usize, Part)>);
+
+/// A fault of each kind at each write.
+fn faults(undisturbed: &Sim) -> Vec<Disturbance> {
+    let kinds = [Fault::Before, Fault::After, Fault::LostReply, Fault::Conflict];
+    (0..undisturbed.writes).flat_map(|at| kinds.map(|fault| (Some((at, fault)), None))).collect()
+}
+
+/// A stale view of each part in each look that wrote something.
+fn stale_views(undisturbed: &Sim) -> Vec<Disturbance> {
+    undisturbed.wrote.iter().copied().flat_map(|look| Part::ALL.map(|part| (None, Some((look, part))))).collect()
+}
+
+/// Number of disturbances, and where the outcome differs.
+fn disturbed(name: &str, script: &str, disturbances: fn(&Sim) -> Vec<Disturbance>) -> (usize, Vec<String>) {
+    let undisturbed = played(script, None, None);
+    let wanted = undisturbed.outcome();
+    let disturbances = disturbances(&undisturbed);
     let mut differences = Vec::new();
-    let mut faults = 0;
-    for at in 0..undisturbed.writes {
-        for fault in [Fault::Before, Fault::After, Fault::LostReply, Fault::Conflict] {
-            faults += 1;
-            let sim = played(script, Some((at, fault)));
-            if sim.outcome() != undisturbed.outcome() {
-                differences.push(format!(
-                    "{name}: {fault:?} at write {at}\n--- undisturbed\n{}--- disturbed\n{}{}",
-                    undisturbed.outcome(),
-                    sim.outcome(),
-                    sim.log.join("\n")
-                ));
-            }
+    for (fault, stale) in &disturbances {
+        let sim = played(script, *fault, *stale);
+        if !sim.races && sim.outcome() != wanted {
+            differences.push(format!(
+                "{name}: fault {fault:?}, stale {stale:?}\n--- undisturbed\n{wanted}--- disturbed\n{}{}",
+                sim.outcome(),
+                sim.log.join("\n")
+            ));
         }
     }
-    (faults, differences)
+    (disturbances.len(), differences)
+}
+
+fn disturb_all(disturbances: fn(&Sim) -> Vec<Disturbance>) {
+    let scripts = scripts();
+    let (mut count, mut differences) = (0, Vec::new());
+    thread::scope(|scope| {
+        let play = |half: Vec<&(String, String)>| {
+            let play_one = |(name, script): &(String, String)| disturbed(name, script, disturbances);
+            half.into_iter().map(play_one).collect::<Vec<_>>()
+        };
+        let halves = [0, 1].map(|odd| scripts.iter().skip(odd).step_by(2).collect::<Vec<_>>());
+        let workers = halves.map(|half| scope.spawn(move || play(half)));
+        for (more, found) in workers.into_iter().flat_map(|worker| worker.join().unwrap()) {
+            count += more;
+            differences.extend(found);
+        }
+    });
+    println!("{} scenarios, {count} disturbances, {} different outcomes", scripts.len(), differences.len());
+    let first = differences.first().cloned().unwrap_or_default();
+    let titles: Vec<&str> = differences.iter().filter_map(|difference| difference.lines().next()).collect();
+    assert!(differences.is_empty(), "{} of {count}:\n{}\n{first}", differences.len(), titles.join("\n"));
 }
 
 #[test]
 fn a_fault_at_any_write_changes_no_outcome() {
-    let scripts = scripts();
-    let halves = scripts.chunks(scripts.len().div_ceil(2));
-    let (mut faults, mut differences) = (0, Vec::new());
-    thread::scope(|scope| {
-        let workers: Vec<_> = halves
-            .map(|half| {
-                scope.spawn(move || half.iter().map(|(name, script)| disturbed(name, script)).collect::<Vec<_>>())
-            })
-            .collect();
-        for (count, found) in workers.into_iter().flat_map(|worker| worker.join().unwrap()) {
-            faults += count;
-            differences.extend(found);
-        }
-    });
-    println!("{} scenarios, {faults} faults, {} different outcomes", scripts.len(), differences.len());
-    let first = differences.first().cloned().unwrap_or_default();
-    let titles: Vec<&str> = differences.iter().filter_map(|difference| difference.lines().next()).collect();
-    assert!(differences.is_empty(), "{} of {faults}:\n{}\n{first}", differences.len(), titles.join("\n"));
+    disturb_all(faults);
+}
+
+#[test]
+fn a_stale_view_changes_no_outcome() {
+    disturb_all(stale_views);
 }

@@ -35,12 +35,16 @@ pub(super) fn look_at(look: &mut Look<'_>, workload: &Workload) -> Next {
     if look.state.adoption.labelled {
         adopting::ask(look);
     }
+    let left: i32 =
+        workload.replica_sets.iter().filter(|set| set.revision == run.revision).map(|set| set.replicas).sum();
+    let left = if left > 0 { format!("; {left} pods of it stay in the Deployment until then") } else { String::new() };
     look.next("start a run when another template is declared", None);
     look.say_as(
         Phase::RolledBack,
         &end.reason,
         format!(
-            "revision {:?} was rolled back: {}. The workload stays paused; declare another template, or the old one again",
+            "revision {:?} was rolled back: {}. The workload stays paused; declare another template, or the old one \
+             again{left}",
             run.revision, end.message
         ),
     )

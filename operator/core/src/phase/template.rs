@@ -86,7 +86,13 @@ fn why(is_reverted: bool, workload: &Workload) -> End {
 pub(super) fn keep_paused(look: &mut Look<'_>, run: &Run, course: &Course<'_>) {
     let Some(workload) = course.workload else { return };
     if is_resumed(look, run, workload) && look.state.adoption.labelled {
-        look.warn(Reason::Unpaused, "the workload was resumed on a template that is not judged; it is paused again");
+        let was_let_go = look.world.state.run.as_ref().is_some_and(|run| run.stage == Stage::PromotingRoll);
+        if !was_let_go {
+            look.warn(
+                Reason::Unpaused,
+                "the workload was resumed on a template that is not judged; it is paused again",
+            );
+        }
         look.act(Action::SetPaused { paused: true, resource_version: workload.resource_version.clone() });
     }
 }

@@ -37,6 +37,35 @@ pub(crate) enum Fault {
     Conflict,
 }
 
+/// A part of the world that a cache may show as it was.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub(crate) enum Part {
+    Canary,
+    Everything,
+    Frozen,
+    Routes,
+    Telemetry,
+    Workload,
+}
+
+impl Part {
+    pub(crate) const ALL: [Self; 6] =
+        [Self::Canary, Self::Everything, Self::Frozen, Self::Routes, Self::Telemetry, Self::Workload];
+
+    /// The world, with this part as it was. The clock is the process's own.
+    fn stale(self, world: World, old: &World) -> World {
+        let old = old.clone();
+        match self {
+            Self::Canary => World { canary_workload: old.canary_workload, canary_service: old.canary_service, ..world },
+            Self::Everything => World { now: world.now, ..old },
+            Self::Frozen => World { frozen: old.frozen, ..world },
+            Self::Routes => World { routes: old.routes, ..world },
+            Self::Telemetry => World { telemetry: old.telemetry, ..world },
+            Self::Workload => World { workload: old.workload, ..world },
+        }
+    }
+}
+
 /// The temporary Deployment.
 #[derive(Clone, Debug)]
 pub(crate) struct Canary {
@@ -80,6 +109,14 @@ pub(crate) struct Sim {
     pub(crate) writes: usize,
     /// The fault, and the write that it strikes.
     pub(crate) fault: Option<(usize, Fault)>,
+    /// Looks so far, and those that wrote something.
+    pub(crate) looks: usize,
+    pub(crate) wrote: Vec<usize>,
+    /// The look at which a part is shown as it was a second ago.
+    pub(crate) stale: Option<(usize, Part)>,
+    previous: Option<World>,
+    /// Somebody is in a race with the operator, so that a disturbance may change the outcome.
+    pub(crate) races: bool,
     /// No process runs until then.
     pub(crate) down_until: Millis,
     /// What happened.
@@ -137,6 +174,11 @@ impl Sim {
             lost: 0,
             writes: 0,
             fault: None,
+            looks: 0,
+            wrote: Vec::new(),
+            stale: None,
+            previous: None,
+            races: false,
             down_until: 0,
             log: Vec::new(),
             last: None,
@@ -154,6 +196,7 @@ impl Sim {
 
     /// One second.
     pub(crate) fn tick(&mut self) {
+        self.previous = Some(self.world());
         self.now += 1_000;
         self.controllers();
         self.serve();
@@ -304,10 +347,29 @@ impl Sim {
 
     /// One look. True when it wrote something.
     fn look(&mut self) -> bool {
-        let world = self.world();
+        let before = self.writes;
+        let wrote = self.look_once();
+        if self.writes > before {
+            self.wrote.push(self.looks);
+        }
+        wrote
+    }
+
+    fn look_once(&mut self) -> bool {
+        let mut world = self.world();
+        self.looks += 1;
+        if let (Some((at, part)), Some(previous)) = (self.stale, &self.previous)
+            && at == self.looks
+        {
+            world = part.stale(world, previous);
+        }
         let decision = decide(&world);
         self.check(&world, &decision);
         self.say(&decision);
+        if decision.state != world.state && world.state != self.state {
+            // Refused by the resourceVersion of the Rollout.
+            return true;
+        }
         let writes_state = decision.state != world.state && !decision.only_evidence_changed;
         let mut writes: Vec<Option<Action>> = Vec::new();
         if decision.state != world.state {
@@ -338,7 +400,9 @@ impl Sim {
                     }
                     Some(action) => {
                         wrote = true;
-                        self.act(action);
+                        if !self.act(action) {
+                            return true;
+                        }
                     }
                 }
             }
@@ -391,7 +455,8 @@ impl Sim {
         }
     }
 
-    fn act(&mut self, action: &Action) {
+    /// Carries a write out; false when its precondition does not hold.
+    fn act(&mut self, action: &Action) -> bool {
         match action {
             Action::AddFinalizer => self.finalizer = true,
             Action::RemoveFinalizer => {
@@ -405,10 +470,12 @@ impl Sim {
             }
             Action::ProbePolicy => {}
             Action::LabelWorkload { adopt, resource_version } => {
-                self.on_workload(resource_version, |workload| workload.label = adopt.then(|| NAME.to_owned()));
+                return self.on_workload(resource_version, |workload| {
+                    workload.label = adopt.then(|| NAME.to_owned());
+                });
             }
             Action::SetPaused { paused, resource_version } => {
-                self.on_workload(resource_version, |workload| workload.paused = *paused);
+                return self.on_workload(resource_version, |workload| workload.paused = *paused);
             }
             Action::Freeze { revision, template, plan, base } => {
                 if self.frozen.iter().all(|frozen| frozen.revision != *revision) {
@@ -419,6 +486,9 @@ impl Sim {
             Action::PruneRevisions { keep } => self.frozen.retain(|frozen| keep.contains(&frozen.revision)),
             Action::ApplyCanaryWorkload { revision, template, replicas } => {
                 assert_eq!(template["version"], *revision, "the template is not the revision's");
+                if self.canary.as_ref().is_some_and(|canary| !canary.ours || canary.deleting) {
+                    return false;
+                }
                 let pods = self.canary.take().filter(|c| c.revision == *revision).map_or(Vec::new(), |c| c.pods);
                 let canary =
                     Canary { ours: true, revision: revision.clone(), wanted: *replicas, pods, deleting: false };
@@ -426,10 +496,11 @@ impl Sim {
             }
             Action::ApplyCanaryService => self.canary_service = Some(true),
             Action::WriteRoute { route, rules, resource_version } => {
-                let route = self.routes.get_mut(route).unwrap();
-                if route.resource_version.to_string() == *resource_version {
-                    route.write(rules.clone());
+                let Some(route) = self.routes.get_mut(route) else { return false };
+                if route.resource_version.to_string() != *resource_version {
+                    return false;
                 }
+                route.write(rules.clone());
             }
             Action::DeleteCanaryService => self.canary_service = None,
             Action::DeleteCanaryWorkload => {
@@ -438,14 +509,17 @@ impl Sim {
                 }
             }
         }
+        true
     }
 
-    fn on_workload(&mut self, resource_version: &str, change: impl FnOnce(&mut Deployment)) {
-        let workload = self.workload.as_mut().unwrap();
-        if workload.resource_version.to_string() == resource_version {
-            change(workload);
-            workload.touch();
+    fn on_workload(&mut self, resource_version: &str, change: impl FnOnce(&mut Deployment)) -> bool {
+        let Some(workload) = &mut self.workload else { return false };
+        if workload.resource_version.to_string() != resource_version {
+            return false;
         }
+        change(workload);
+        workload.touch();
+        true
     }
 
     /// Somebody declares another template. The policy holds it back.

@@ -13,6 +13,7 @@
 //! dataplane add|remove|disconnect|connect dp2
 //! telemetry down|up  |  policy off|on  |  plan wrong|right  |  service wrong  |  claimed  |  foreign workload|service
 //! delete
+//! races                                           a fault may change the outcome, for somebody is quicker
 //! run 10s                                         lets time pass
 //! until Stable [300s]                             lets time pass until a phase, or a reason
 //! show                                            prints what is left
@@ -88,6 +89,7 @@ fn command(sim: &mut Sim, name: &str, rest: &[&str]) {
         "claimed" => sim.claimed_by = Some("older".to_owned()),
         "foreign" => foreign(sim, rest[0]),
         "unsupported" => sim.workload.as_mut().unwrap().unsupported = Some("strategy Recreate".to_owned()),
+        "races" => sim.races = true,
         "delete" => sim.deleting = true,
         "run" => pass(sim, i64::try_from(millis(rest[0]) / 1_000).unwrap()),
         "until" => until(sim, rest),

@@ -12,6 +12,7 @@
 //! route edit|restore|remove|create|elsewhere|weights|foreign
 //! dataplane add|remove|disconnect|connect dp2
 //! telemetry down|up  |  policy off|on  |  plan wrong|right  |  service wrong  |  claimed  |  foreign workload|service
+//! second                                          a second route, in the plan too
 //! delete
 //! races                                           a fault may change the outcome, for somebody is quicker
 //! run 10s                                         lets time pass
@@ -22,7 +23,7 @@
 use sluice_operator_core::{
     Plan,
     decision::Phase,
-    plan::{Bad, HeaderMatch, Hold, Metric, OnUndecided, Split, Step},
+    plan::{Bad, HeaderMatch, Hold, Metric, OnUndecided, RoutePlan, Split, Step},
     world::{Operation, OperationKind},
 };
 
@@ -89,6 +90,7 @@ fn command(sim: &mut Sim, name: &str, rest: &[&str]) {
         "claimed" => sim.claimed_by = Some("older".to_owned()),
         "foreign" => foreign(sim, rest[0]),
         "unsupported" => sim.workload.as_mut().unwrap().unsupported = Some("strategy Recreate".to_owned()),
+        "second" => second_route(sim),
         "races" => sim.races = true,
         "delete" => sim.deleting = true,
         "run" => pass(sim, i64::try_from(millis(rest[0]) / 1_000).unwrap()),
@@ -120,6 +122,11 @@ fn until(sim: &mut Sim, rest: &[&str]) {
 
 fn plan(sim: &mut Sim) -> &mut Plan {
     sim.plan.as_mut().unwrap()
+}
+
+fn second_route(sim: &mut Sim) {
+    plan(sim).routes.push(RoutePlan { name: "api".to_owned(), rules: Vec::new() });
+    sim.routes.insert("api".to_owned(), HttpRoute::new(base_rules()));
 }
 
 fn broken_plan(sim: &mut Sim, how: &str) {

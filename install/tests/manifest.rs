@@ -98,8 +98,7 @@ fn no_volume_reaches_a_disk_or_a_secret() {
             let is_memory = volume["emptyDir"]["medium"] == "Memory";
             let is_token =
                 volume["projected"]["sources"][0]["serviceAccountToken"]["audience"] == "sluice-proxy-controller";
-            // Optional: who publishes it starts at the same time.
-            let is_ca = volume["configMap"] == json!({ "name": "sluice-proxy-ca", "optional": true });
+            let is_ca = volume["configMap"] == json!({ "name": "sluice-proxy-ca" });
             assert!(is_memory || is_token || is_ca, "{name}: {volume}");
         }
     }

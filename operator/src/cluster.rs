@@ -251,7 +251,7 @@ impl Cluster {
         call: impl Future<Output = Result<T, kube::Error>>,
     ) -> Result<T, ClusterError> {
         let result = match tokio::time::timeout(CALL_TIMEOUT, Box::pin(call)).await {
-            Ok(result) => result.map_err(|error| classify(at.told(verb), error)),
+            Ok(result) => result.map_err(|error| classify(verb, at.told(verb), error)),
             Err(_) => Err(ClusterError::Timeout { what: at.told(verb) }),
         };
         self.metrics.api_call(verb, at.kind.plural(), result.as_ref().err().map_or("ok", ClusterError::category));
@@ -259,9 +259,12 @@ impl Cluster {
     }
 }
 
-fn classify(what: String, error: kube::Error) -> ClusterError {
+fn classify(verb: &str, what: String, error: kube::Error) -> ClusterError {
     match error {
-        kube::Error::Api(status) if is_precondition(&status) => ClusterError::Conflict { what },
+        // What was looked at is gone: it changed as much as it could.
+        kube::Error::Api(status) if is_precondition(&status) || (verb == "patch" && status.code == 404) => {
+            ClusterError::Conflict { what }
+        }
         kube::Error::Api(status) if (400..500).contains(&status.code) && status.code != 429 => {
             ClusterError::Refused { what, message: status.message, code: status.code }
         }

@@ -192,6 +192,7 @@ async fn a_write_that_comes_too_late_is_a_conflict_and_ends_the_actions() {
     let pause = || Action::SetPaused { paused: true, resource_version: "11".to_owned() };
     let late = [
         refusal(409, "Conflict", "the object has been modified"),
+        refusal(404, "NotFound", "gone"),
         refusal(422, "Invalid", "the server rejected our request due to an error in our request"),
     ];
     for answer in late {

@@ -89,6 +89,7 @@ pub(crate) async fn undecodable(cluster: &Cluster, raw: &DynamicObject, message:
             "phase": "Invalid",
             "reason": status::UNDECODABLE,
             "message": message,
+            "next": null,
             "observedGeneration": meta.generation,
             "conditions": conditions,
         },
@@ -164,3 +165,6 @@ pub(crate) const CONDITIONS: [&str; 5] = [
     names::CONDITION_ADOPTED,
     names::CONDITION_PROMOTED,
 ];
+
+#[cfg(test)]
+mod tests;

@@ -130,3 +130,32 @@ fn endpoint(controller: &str, ca: &[u8]) -> Result<Endpoint, tonic::transport::E
 fn read(path: &Path) -> Result<Vec<u8>, AskError> {
     fs::read(path).map_err(|source| AskError::File { path: path.to_owned(), source })
 }
+
+#[cfg(test)]
+mod tests {
+    use std::{path::PathBuf, sync::Arc};
+
+    use clap::Parser;
+    use sluice_operator_core::world::Telemetry;
+
+    use super::Builtin;
+    use crate::{cli::Cli, fixtures::observed};
+
+    /// What is said when the operator was started with these flags.
+    async fn said(flags: &[&str]) -> String {
+        let run = Cli::parse_from([&["sluice-operator"], flags].concat()).into_run();
+        match Builtin::new(&run, Arc::default()).observe("shop", &observed().targets).await {
+            Telemetry::Unavailable(why) => why,
+            other => panic!("{other:?}"),
+        }
+    }
+
+    #[tokio::test]
+    async fn what_is_missing_is_said() {
+        assert!(said(&[]).await.contains("without --proxy-controller"));
+        let controller = ["--proxy-controller", "https://127.0.0.1:1"];
+        let missing = PathBuf::from("/does/not/exist");
+        let ca = [&controller[..], &["--proxy-ca", missing.to_str().unwrap()]].concat();
+        assert!(said(&ca).await.starts_with("/does/not/exist cannot be read"));
+    }
+}

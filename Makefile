@@ -22,6 +22,9 @@ OUT := $(if $(filter release,$(PROFILE)),$(RELEASE),$(DEBUG))
 IMAGES := sluice-operator sluice-proxy sluice-sample-app
 # Feature sets are unified over the whole workspace, so that each dependency is compiled once.
 CLUSTER_FEATURES := --features sluice-e2e/cluster,sluice-install/cluster
+# The go command fetches the toolchain that go.mod asks for; the flags are those of e2e/cluster/build.sh, so that the
+# cluster's dependencies are compiled once for both.
+GO_ENV := GOTOOLCHAIN=auto CGO_ENABLED=0 GOFLAGS='-buildvcs=false -trimpath'
 say = @printf '\n== %s\n' "$(1)"
 
 .PHONY: help
@@ -62,7 +65,7 @@ lint: setup ## formatting, clippy, licences and sources of dependencies
 unit: setup ## tests that need no cluster
 	$(call say,unit tests)
 	@cargo test --workspace
-	@cd e2e/cluster && go vet ./... && go test ./...
+	@cd e2e/cluster && $(GO_ENV) go vet ./... && $(GO_ENV) go test ./...
 
 .PHONY: cluster
 cluster: setup ## bring the embedded cluster up (nothing when SLUICE_KUBECONFIG is set)

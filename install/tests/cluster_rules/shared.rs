@@ -4,10 +4,13 @@
 use std::time::Duration;
 
 use anyhow::{Result, ensure};
-use k8s_openapi::api::core::v1::Namespace;
+use k8s_openapi::api::{
+    apps::v1::Deployment,
+    core::v1::{Namespace, Pod},
+};
 use kube::{
     Api, ResourceExt,
-    api::{DeleteParams, PostParams},
+    api::{DeleteParams, ListParams, Patch, PatchParams, PostParams},
 };
 use serde_json::{Value, json};
 use sluice_e2e::{
@@ -15,7 +18,7 @@ use sluice_e2e::{
     manifest::{self, text},
     wait::{until, when},
 };
-use sluice_install::DEFAULT_TAG;
+use sluice_install::{DEFAULT_TAG, NAMESPACE};
 
 /// How long the API server may take until it follows a new policy or role.
 pub(crate) const SETTLED: Duration = Duration::from_secs(30);
@@ -41,6 +44,35 @@ pub(crate) async fn in_namespace(prefix: &str, test: impl AsyncFnOnce(&Cluster, 
     let result = course.await;
     // Not waited for: there are no pods in it, and no finalizers.
     namespaces.delete(&name, &DeleteParams::default()).await?;
+    result
+}
+
+/// Runs a test while no operator runs, which would take what is asked out of a Rollout before the test has seen it. An
+/// operator that ran before runs again afterwards.
+pub(crate) async fn without_operator(cluster: &Cluster, test: impl AsyncFnOnce() -> Result<()>) -> Result<()> {
+    const NAME: &str = "sluice-operator";
+    let deployments = cluster.api::<Deployment>(NAMESPACE);
+    let replicas = deployments.get_opt(NAME).await?.and_then(|operator| operator.spec.replicas).unwrap_or(0);
+    let scale = async |replicas: i32| -> Result<()> {
+        let patch = Patch::Merge(json!({ "spec": { "replicas": replicas } }));
+        deployments.patch_scale(NAME, &PatchParams::default(), &patch).await?;
+        Ok(())
+    };
+    if replicas == 0 {
+        return test().await;
+    }
+    scale(0).await?;
+    let pods = cluster.api::<Pod>(NAMESPACE);
+    let of_operator = ListParams::default().labels("app.kubernetes.io/name=sluice-operator");
+    let gone = until("the operator stopped", SETTLED, async || {
+        let left = pods.list(&of_operator).await?.items;
+        Ok(when(left.is_empty(), || format!("{} pods", left.len())))
+    });
+    let result = match gone.await {
+        Ok(()) => test().await,
+        Err(error) => Err(error),
+    };
+    scale(replicas).await?;
     result
 }
 

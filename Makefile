@@ -71,6 +71,7 @@ unit: setup ## tests that need no cluster
 cluster: setup ## bring the embedded cluster up (nothing when SLUICE_KUBECONFIG is set)
 	@if [ -n "$${SLUICE_KUBECONFIG:-}" ]; then echo "using the cluster of SLUICE_KUBECONFIG"; else \
 	 e2e/cluster/build.sh $(BIN) && $(CLUSTER) up; fi
+	@e2e/prometheus.sh $(BIN)
 
 .PHONY: images
 images: build cluster ## images of our programs, without Docker, loaded into the cluster

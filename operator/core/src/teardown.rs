@@ -48,9 +48,14 @@ pub(crate) fn go_on(
                 run.verified_share = None;
                 next(run, TeardownPart::Drain, now);
             }
+            // A route that names the canary again, by someone's edit or by a write that comes late, takes it back before
+            // the canary goes, and requests that came to it in between have the drain time once more.
+            TeardownPart::Drain | TeardownPart::Delete if !course.routes.iter().all(RouteView::is_base) => {
+                let since = if patience == Patience::Bounded { teardown.since } else { now };
+                run.teardown = Some(Teardown { part: TeardownPart::Drain, since });
+                return verify::bring(look, course, Target::Base);
+            }
             TeardownPart::Drain => {
-                // A route that was edited meanwhile must not bring the canary back.
-                patiently(verify::bring(look, course, Target::Base), true)?;
                 drained(look, course, teardown.since, drain)?;
                 next(run, TeardownPart::Delete, now);
             }

@@ -6,12 +6,14 @@
 #![allow(clippy::unwrap_used, clippy::panic, clippy::missing_panics_doc, reason = "helpers of tests")]
 #![allow(clippy::struct_excessive_bools, reason = "a switch for each thing that can be off")]
 
+pub(crate) mod fault;
 pub(crate) mod proxy;
 pub(crate) mod script;
 pub(crate) mod workload;
 
 use std::collections::BTreeMap;
 
+use fault::{Asleep, Disturbance, Fault, Late, Noted, View};
 use proxy::{Backends, HttpRoute, Plane};
 use serde_json::{Value, json};
 use sluice_operator_core::{
@@ -24,50 +26,8 @@ use sluice_operator_core::{
 };
 use workload::{Deployment, Health, available};
 
-/// Where a fault strikes.
-#[derive(Clone, Copy, Debug, PartialEq, Eq)]
-pub(crate) enum Fault {
-    /// The process dies before the write.
-    Before,
-    /// It dies after it.
-    After,
-    /// The write is done and its reply is lost: the process looks again at once.
-    LostReply,
-    /// Another writer came first: the write is refused.
-    Conflict,
-}
-
-/// A part of the world that a cache may show as it was.
-#[derive(Clone, Copy, Debug, PartialEq, Eq)]
-pub(crate) enum Part {
-    Canary,
-    Everything,
-    Frozen,
-    Routes,
-    Telemetry,
-    Workload,
-}
-
-impl Part {
-    pub(crate) const ALL: [Self; 6] =
-        [Self::Canary, Self::Everything, Self::Frozen, Self::Routes, Self::Telemetry, Self::Workload];
-
-    /// The world, with this part as it was. The clock is the process's own.
-    fn stale(self, world: World, old: &World) -> World {
-        let old = old.clone();
-        match self {
-            Self::Canary => World { canary_workload: old.canary_workload, canary_service: old.canary_service, ..world },
-            Self::Everything => World { now: world.now, ..old },
-            Self::Frozen => World { frozen: old.frozen, ..world },
-            Self::Routes => World { routes: old.routes, ..world },
-            Self::Telemetry => World { telemetry: old.telemetry, ..world },
-            Self::Workload => World { workload: old.workload, ..world },
-        }
-    }
-}
-
 /// The temporary Deployment.
-#[derive(Clone, Debug)]
+#[derive(Clone, Debug, PartialEq)]
 pub(crate) struct Canary {
     pub(crate) ours: bool,
     pub(crate) revision: String,
@@ -77,6 +37,7 @@ pub(crate) struct Canary {
 }
 
 /// The cluster.
+#[derive(Clone, PartialEq)]
 pub(crate) struct Sim {
     pub(crate) now: Millis,
     pub(crate) plan: Result<Plan, String>,
@@ -106,25 +67,35 @@ pub(crate) struct Sim {
     /// Requests that nobody could answer.
     pub(crate) lost: u64,
     /// Writes so far, of state and actions alike.
-    pub(crate) writes: usize,
-    /// The fault, and the write that it strikes.
-    pub(crate) fault: Option<(usize, Fault)>,
+    pub(crate) writes: Noted<usize>,
     /// Looks so far, and those that wrote something.
-    pub(crate) looks: usize,
-    pub(crate) wrote: Vec<usize>,
-    /// The look at which a part is shown as it was a second ago.
-    pub(crate) stale: Option<(usize, Part)>,
-    previous: Option<World>,
+    pub(crate) looks: Noted<usize>,
+    pub(crate) wrote: Noted<Vec<usize>>,
+    /// Looks that followed from an event, when they are wanted.
+    pub(crate) woken: Noted<Option<Vec<usize>>>,
+    watched: Noted<Option<World>>,
+    /// What is still to go wrong.
+    pub(crate) disturbance: Noted<Option<Disturbance>>,
+    pub(crate) late: Option<Late>,
+    pub(crate) asleep: Option<Asleep>,
+    /// What has been written to the temporary Deployment and Service.
+    canary_version: u64,
+    service_version: u64,
     /// Somebody is in a race with the operator, so that a disturbance may change the outcome.
     pub(crate) races: bool,
     /// No process runs until then.
     pub(crate) down_until: Millis,
     /// What happened.
-    pub(crate) log: Vec<String>,
+    pub(crate) log: Noted<Vec<String>>,
     /// The last decision.
     pub(crate) last: Option<Decision>,
-    said: String,
+    /// When the operator wanted to look again.
+    wake_at: Noted<Option<Millis>>,
+    said: Noted<String>,
 }
+
+/// Without an event and without a time that it named, the operator looks again after this.
+const QUIET: Millis = 300_000;
 
 /// Name of the Rollout.
 const NAME: &str = "shop";
@@ -172,17 +143,22 @@ impl Sim {
             bundled: true,
             rate: 100,
             lost: 0,
-            writes: 0,
-            fault: None,
-            looks: 0,
-            wrote: Vec::new(),
-            stale: None,
-            previous: None,
+            writes: Noted::default(),
+            looks: Noted::default(),
+            wrote: Noted::default(),
+            woken: Noted::default(),
+            watched: Noted::default(),
+            disturbance: Noted::default(),
+            late: None,
+            asleep: None,
+            canary_version: 0,
+            service_version: 0,
             races: false,
             down_until: 0,
-            log: Vec::new(),
+            log: Noted::default(),
             last: None,
-            said: String::new(),
+            wake_at: Noted::default(),
+            said: Noted::default(),
         }
     }
 
@@ -196,11 +172,15 @@ impl Sim {
 
     /// One second.
     pub(crate) fn tick(&mut self) {
-        self.previous = Some(self.world());
         self.now += 1_000;
+        if self.now >= self.down_until {
+            self.down_until = 0;
+        }
         self.controllers();
         self.serve();
-        if self.gone || self.now < self.down_until {
+        self.arrive();
+        self.watch();
+        if self.gone || self.now < self.down_until || self.sleeps() {
             return;
         }
         // The operator's own writes wake it.
@@ -327,7 +307,7 @@ impl Sim {
 
     fn route_as_seen(&self, name: String) -> Route {
         let live = self.routes.get(&name).map(|route| {
-            let names_canary = route.rules.to_string().contains("app-canary");
+            let names_canary = names(&route.rules, "app-canary");
             let resolved = !names_canary || self.canary_service.is_some();
             LiveRoute {
                 resource_version: route.resource_version.to_string(),
@@ -345,27 +325,36 @@ impl Sim {
         Route { name, live }
     }
 
+    /// What a look sees.
+    pub(crate) fn view(&self) -> View {
+        View { world: self.world(), canary_version: self.canary_version, service_version: self.service_version }
+    }
+
     /// One look. True when it wrote something.
     fn look(&mut self) -> bool {
-        let before = self.writes;
+        let before = *self.writes;
         let wrote = self.look_once();
-        if self.writes > before {
-            self.wrote.push(self.looks);
+        if *self.writes > before {
+            let look = *self.looks;
+            self.wrote.push(look);
         }
         wrote
     }
 
     fn look_once(&mut self) -> bool {
-        let mut world = self.world();
-        self.looks += 1;
-        if let (Some((at, part)), Some(previous)) = (self.stale, &self.previous)
-            && at == self.looks
+        let mut view = self.view();
+        *self.looks += 1;
+        if let Some(Disturbance::Stale(at, part, old)) = &*self.disturbance
+            && *at == *self.looks
         {
-            world = part.stale(world, previous);
+            view = part.stale(view, old);
+            *self.disturbance = None;
         }
-        let decision = decide(&world);
-        self.check(&world, &decision);
+        let decision = decide(&view.world);
+        self.check(&mut view.world, &decision);
         self.say(&decision);
+        *self.wake_at = decision.wake_at;
+        let world = &view.world;
         if decision.state != world.state && world.state != self.state {
             // Refused by the resourceVersion of the Rollout.
             return true;
@@ -378,32 +367,25 @@ impl Sim {
         // A probe is a question, asked before the next look.
         writes.extend(decision.actions.iter().filter(|a| !matches!(a, Action::ProbePolicy)).cloned().map(Some));
         let mut wrote = writes_state || decision.actions.contains(&Action::ProbePolicy);
-        // What is reported is written together with the state.
-        if decision.state == world.state {
+        // What is reported is written together with the state, and refused as that is.
+        if decision.state == world.state && world.state == self.state {
             self.last = Some(decision.clone());
         }
         for write in writes {
-            let is_evidence = write.is_none() && decision.only_evidence_changed;
-            let strikes = self.fault.filter(|(at, _)| *at == self.writes && !is_evidence).map(|(_, fault)| fault);
-            if !is_evidence {
-                self.writes += 1;
-            }
+            let strikes = self.strikes(write.is_none() && decision.only_evidence_changed);
             if strikes == Some(Fault::Before) {
                 self.die();
                 return true;
             }
+            if let Some(Fault::Late(after)) = strikes {
+                self.late = Some(Late { at: self.now + after, view, decision, write });
+                self.die();
+                return true;
+            }
             if strikes != Some(Fault::Conflict) {
-                match &write {
-                    None => {
-                        self.state = decision.state.clone();
-                        self.last = Some(decision.clone());
-                    }
-                    Some(action) => {
-                        wrote = true;
-                        if !self.act(action) {
-                            return true;
-                        }
-                    }
+                wrote |= write.is_some();
+                if !self.carry_out(write.as_ref(), &decision, &view) {
+                    return true;
                 }
             }
             match strikes {
@@ -418,14 +400,91 @@ impl Sim {
         wrote
     }
 
+    /// Counts a write, and tells the fault that strikes it. Evidence alone is written now and then, and not counted.
+    fn strikes(&mut self, is_evidence: bool) -> Option<Fault> {
+        if is_evidence {
+            return None;
+        }
+        let at = *self.writes;
+        *self.writes += 1;
+        match &*self.disturbance {
+            Some(Disturbance::Write(struck, fault)) if *struck == at => {
+                let fault = *fault;
+                *self.disturbance = None;
+                Some(fault)
+            }
+            _ => None,
+        }
+    }
+
+    /// A write arrives; false when its precondition does not hold.
+    fn carry_out(&mut self, write: Option<&Action>, decision: &Decision, view: &View) -> bool {
+        match write {
+            None => {
+                self.state = decision.state.clone();
+                self.last = Some(decision.clone());
+                true
+            }
+            Some(action) => self.act(action, view),
+        }
+    }
+
+    /// What was on its way for long arrives.
+    fn arrive(&mut self) {
+        let Some(late) = self.late.take_if(|late| late.at <= self.now) else { return };
+        // The status names the resourceVersion that was read.
+        let read = &late.view.world;
+        let is_unchanged = (&self.state, &self.operation, self.deleting, self.finalizer)
+            == (&read.state, &read.operation, read.deleting, read.finalizer)
+            && self.plan == read.plan;
+        if (late.write.is_some() || is_unchanged) && !self.gone {
+            let said = late.write.as_ref().map_or_else(|| "state".to_owned(), described);
+            let done = self.carry_out(late.write.as_ref(), &late.decision, &late.view);
+            self.note(format!("  late write {said}: {}", if done { "done" } else { "refused" }));
+        }
+    }
+
+    /// Notes which look follows from an event.
+    fn watch(&mut self) {
+        if self.woken.is_some() {
+            let seen = Some(fault::watched(self.world()));
+            let next = *self.looks + 1;
+            if seen != *self.watched
+                && let Some(woken) = &mut *self.woken
+            {
+                woken.push(next);
+            }
+            *self.watched = seen;
+        }
+    }
+
+    /// An event is lost: nothing happens until another one comes, or the time that the last look named.
+    fn sleeps(&mut self) -> bool {
+        if let Some(Disturbance::Missed(look)) = *self.disturbance
+            && look == *self.looks + 1
+        {
+            *self.disturbance = None;
+            let until = self.wake_at.unwrap_or(Millis::MAX).min(self.now + QUIET);
+            self.asleep = Some(Asleep { seen: fault::watched(self.world()), until });
+        }
+        let Some(asleep) = &self.asleep else { return false };
+        if self.now < asleep.until && fault::watched(self.world()) == asleep.seen {
+            return true;
+        }
+        self.asleep = None;
+        false
+    }
+
     fn die(&mut self) {
         self.down_until = self.now + 2_000;
     }
 
-    fn check(&self, world: &World, decision: &Decision) {
+    fn check(&self, world: &mut World, decision: &Decision) {
         let broken = invariants::check(world, decision);
         assert!(broken.is_empty(), "{broken:#?}\n{decision:#?}\n{}", self.log.join("\n"));
-        let again = decide(&World { state: decision.state.clone(), ..world.clone() });
+        let read = std::mem::replace(&mut world.state, decision.state.clone());
+        let again = decide(world);
+        world.state = read;
         assert_eq!(again.state, decision.state, "the same look changes the state again:\n{}", self.log.join("\n"));
         assert_eq!(again.actions, decision.actions, "the same look acts otherwise:\n{}", self.log.join("\n"));
     }
@@ -442,9 +501,9 @@ impl Sim {
             share(report.weight),
             share(report.weight_wanted)
         );
-        if said != self.said {
+        if said != *self.said {
             self.note(format!("{said} | {}", report.message));
-            self.said = said;
+            *self.said = said;
         }
         for (is_warning, reason, message) in report.events.clone() {
             self.note(format!("  event {}{reason}: {message}", if is_warning { "Warning " } else { "" }));
@@ -456,8 +515,9 @@ impl Sim {
     }
 
     /// Carries a write out; false when its precondition does not hold.
-    fn act(&mut self, action: &Action) -> bool {
+    fn act(&mut self, action: &Action, view: &View) -> bool {
         match action {
+            Action::AddFinalizer if self.deleting => return false,
             Action::AddFinalizer => self.finalizer = true,
             Action::RemoveFinalizer => {
                 self.finalizer = false;
@@ -483,18 +543,14 @@ impl Sim {
                     self.frozen.push(Frozen { revision, template, plan, base: base.clone() });
                 }
             }
-            Action::PruneRevisions { keep } => self.frozen.retain(|frozen| keep.contains(&frozen.revision)),
-            Action::ApplyCanaryWorkload { revision, template, replicas } => {
-                assert_eq!(template["version"], *revision, "the template is not the revision's");
-                if self.canary.as_ref().is_some_and(|canary| !canary.ours || canary.deleting) {
-                    return false;
-                }
-                let pods = self.canary.take().filter(|c| c.revision == *revision).map_or(Vec::new(), |c| c.pods);
-                let canary =
-                    Canary { ours: true, revision: revision.clone(), wanted: *replicas, pods, deleting: false };
-                self.canary = Some(canary);
+            Action::PruneRevisions { keep } => {
+                // Only what was looked at is deleted.
+                let seen = &view.world.frozen;
+                let goes = |frozen: &Frozen| {
+                    !keep.contains(&frozen.revision) && seen.iter().any(|seen| seen.revision == frozen.revision)
+                };
+                self.frozen.retain(|frozen| !goes(frozen));
             }
-            Action::ApplyCanaryService => self.canary_service = Some(true),
             Action::WriteRoute { route, rules, resource_version } => {
                 let Some(route) = self.routes.get_mut(route) else { return false };
                 if route.resource_version.to_string() != *resource_version {
@@ -502,14 +558,61 @@ impl Sim {
                 }
                 route.write(rules.clone());
             }
-            Action::DeleteCanaryService => self.canary_service = None,
+            Action::ApplyCanaryWorkload { .. }
+            | Action::ApplyCanaryService
+            | Action::DeleteCanaryService
+            | Action::DeleteCanaryWorkload => return self.on_canary(action, view),
+        }
+        true
+    }
+
+    /// The same for what is ours, which must be as it was seen.
+    fn on_canary(&mut self, action: &Action, view: &View) -> bool {
+        match action {
+            Action::ApplyCanaryWorkload { revision, template, replicas } => {
+                assert_eq!(template["version"], *revision, "the template is not the revision's");
+                if self.canary.as_ref().is_some_and(|canary| !canary.ours || canary.deleting)
+                    || !self.is_canary_as_seen(view)
+                {
+                    return false;
+                }
+                self.canary_version += 1;
+                let pods = self.canary.take().filter(|c| c.revision == *revision).map_or(Vec::new(), |c| c.pods);
+                let canary =
+                    Canary { ours: true, revision: revision.clone(), wanted: *replicas, pods, deleting: false };
+                self.canary = Some(canary);
+            }
+            Action::ApplyCanaryService if !self.is_service_as_seen(view) => return false,
+            Action::ApplyCanaryService => {
+                self.service_version += 1;
+                self.canary_service = Some(true);
+            }
+            Action::DeleteCanaryService if self.canary_service.is_none() => {}
+            Action::DeleteCanaryService if !self.is_service_as_seen(view) => return false,
+            Action::DeleteCanaryService => {
+                self.service_version += 1;
+                self.canary_service = None;
+            }
+            Action::DeleteCanaryWorkload if self.canary.is_none() => {}
+            Action::DeleteCanaryWorkload if !self.is_canary_as_seen(view) => return false,
             Action::DeleteCanaryWorkload => {
+                self.canary_version += 1;
                 if let Some(canary) = &mut self.canary {
                     canary.deleting = true;
                 }
             }
+            _ => unreachable!("{action:?}"),
         }
         true
+    }
+
+    fn is_canary_as_seen(&self, view: &View) -> bool {
+        self.canary.is_some() == view.world.canary_workload.is_some() && self.canary_version == view.canary_version
+    }
+
+    fn is_service_as_seen(&self, view: &View) -> bool {
+        self.canary_service.is_some() == view.world.canary_service.is_some()
+            && self.service_version == view.service_version
     }
 
     fn on_workload(&mut self, resource_version: &str, change: impl FnOnce(&mut Deployment)) -> bool {
@@ -554,6 +657,16 @@ impl Sim {
             self.gone,
             self.finalizer,
         )
+    }
+}
+
+/// A value somewhere in it is this string.
+fn names(value: &Value, name: &str) -> bool {
+    match value {
+        Value::String(text) => text == name,
+        Value::Array(items) => items.iter().any(|item| names(item, name)),
+        Value::Object(fields) => fields.values().any(|field| names(field, name)),
+        Value::Null | Value::Bool(_) | Value::Number(_) => false,
     }
 }
 

@@ -17,7 +17,7 @@ const QUICK: usize = 3;
 const SLOW: usize = 15;
 
 /// A route as the API server has it.
-#[derive(Clone, Debug)]
+#[derive(Clone, Debug, PartialEq)]
 pub(crate) struct HttpRoute {
     pub(crate) rules: Value,
     pub(crate) generation: i64,
@@ -38,17 +38,62 @@ impl HttpRoute {
     }
 }
 
+/// A rule and side of a route, under a generation of it: what requests are counted by.
+type Key = (String, String, bool, i64);
+
 /// A data plane.
-#[derive(Clone, Debug)]
+#[derive(Clone, Debug, PartialEq)]
 pub(crate) struct Plane {
     pub(crate) pod: String,
     pub(crate) connected: bool,
-    /// Per route: the generation that it serves, with its rules.
-    pub(crate) applied: BTreeMap<String, (i64, Value)>,
-    cells: BTreeMap<(String, String, bool, i64), Cell>,
-    /// Requests that hang: their cell, and since when.
-    hanging: Vec<((String, String, bool, i64), Millis)>,
+    /// Per route: the generation that it serves, with what its rules make of requests.
+    pub(crate) applied: BTreeMap<String, (i64, Split)>,
+    cells: BTreeMap<Key, Cell>,
+    /// Requests that hang: their cell, since when, and how many.
+    hanging: Vec<(Key, Millis, u64)>,
     turn: u64,
+}
+
+/// Where requests go: by the weights of the first rule that splits. A tenth of the requests has the header that a step
+/// may ask for.
+#[derive(Clone, Debug, PartialEq)]
+pub(crate) struct Split {
+    /// Name of the rule for the header.
+    copy: Option<String>,
+    /// Name or index of the rule that splits.
+    rule: String,
+    stable: u64,
+    canary: u64,
+}
+
+impl Split {
+    fn of(rules: &Value) -> Self {
+        let rules = rules.as_array().unwrap();
+        let is_copy = |rule: &&Value| rule["name"].as_str().is_some_and(|name| name.starts_with("sluice-"));
+        let copy = rules.iter().find(is_copy).map(|copy| copy["name"].as_str().unwrap().to_owned());
+        let index = rules.iter().position(|rule| !is_copy(&rule)).unwrap();
+        let rule = rules[index]["name"].as_str().map_or_else(|| index.to_string(), str::to_owned);
+        let weight = |canary: bool| -> u64 {
+            let refs = rules[index]["backendRefs"].as_array().unwrap();
+            let of_side = refs.iter().filter(|r| r["name"].as_str().unwrap().ends_with("-canary") == canary);
+            of_side.map(|r| r["weight"].as_u64().unwrap_or(1)).sum()
+        };
+        Self { copy, rule, stable: weight(false), canary: weight(true) }
+    }
+
+    /// The rule for the header, stable's side and the canary's side of the rule that splits, in this order.
+    fn keys(&self, route: &str, generation: i64) -> [Key; 3] {
+        let key = |rule: &str, canary: bool| (route.to_owned(), rule.to_owned(), canary, generation);
+        [key(self.copy.as_deref().unwrap_or_default(), true), key(&self.rule, false), key(&self.rule, true)]
+    }
+
+    /// Which of the keys a request counts for.
+    fn pick(&self, point: f64, has_header: bool) -> usize {
+        if self.copy.is_some() && has_header {
+            return 0;
+        }
+        1 + usize::from(point * (self.stable + self.canary) as f64 >= self.stable as f64)
+    }
 }
 
 /// Who can answer.
@@ -75,7 +120,8 @@ impl Plane {
     /// Takes what the controller sends.
     pub(crate) fn apply(&mut self, routes: &BTreeMap<String, HttpRoute>) {
         if self.connected {
-            let served = |(name, route): (&String, &HttpRoute)| (name.clone(), (route.generation, route.rules.clone()));
+            let served =
+                |(name, route): (&String, &HttpRoute)| (name.clone(), (route.generation, Split::of(&route.rules)));
             self.applied = routes.iter().map(served).collect();
         }
     }
@@ -83,65 +129,54 @@ impl Plane {
     /// Serves requests of one second. Returns those that nobody could answer.
     pub(crate) fn serve(&mut self, requests: u64, now: Millis, backends: &Backends<'_>) -> u64 {
         let mut lost = 0;
-        for (route, (generation, rules)) in self.applied.clone() {
+        let Self { applied, cells, hanging, turn, .. } = self;
+        for (route, (generation, split)) in &*applied {
+            let keys = split.keys(route, *generation);
+            // Found once a second, not once a request.
+            let mut open = keys.each_ref().map(|key| cells.remove(key));
+            let mut hung = [0_u64; 3];
             for _ in 0..requests {
-                self.turn += 1;
+                *turn += 1;
                 // A multiplicative hash spreads the requests evenly and the same in each run.
-                let point = self.turn.wrapping_mul(0x9E37_79B9_7F4A_7C15) >> 40;
-                let (rule, canary) = pick(&rules, point as f64 / (1_u64 << 24) as f64, self.turn.is_multiple_of(10));
-                let key = (route.clone(), rule, canary, generation);
-                let version = if canary {
+                let point = turn.wrapping_mul(0x9E37_79B9_7F4A_7C15) >> 40;
+                let to = split.pick(point as f64 / (1_u64 << 24) as f64, turn.is_multiple_of(10));
+                let version = if keys[to].2 {
                     backends.canary
                 } else {
-                    let at = usize::try_from(self.turn / 10).unwrap() % backends.stable.len().max(1);
+                    let at = usize::try_from(*turn / 10).unwrap() % backends.stable.len().max(1);
                     backends.stable.get(at).copied()
                 };
                 lost += u64::from(version.is_none());
-                self.count(key, now, version.and_then(|version| backends.versions.get(version)));
+                let cell = open[to].get_or_insert_with(|| empty(&keys[to]));
+                let health = version.and_then(|version| backends.versions.get(version));
+                hung[to] += u64::from(!count(cell, health));
+            }
+            for ((key, cell), hung) in keys.into_iter().zip(open).zip(hung) {
+                if hung > 0 {
+                    hanging.push((key.clone(), now, hung));
+                }
+                if let Some(cell) = cell {
+                    cells.insert(key, cell);
+                }
             }
         }
         if backends.canary.is_none() {
             // With the pod goes the connection.
-            for (key, _) in self.hanging.extract_if(.., |(key, _)| key.2) {
-                let cell = self.cells.get_mut(&key).unwrap();
-                (cell.ended, cell.errors) = (cell.ended + 1, cell.errors + 1);
+            for (key, _, count) in hanging.extract_if(.., |(key, ..)| key.2) {
+                let cell = cells.get_mut(&key).unwrap();
+                (cell.ended, cell.errors) = (cell.ended + count, cell.errors + count);
             }
         }
         lost
     }
 
-    fn count(&mut self, key: (String, String, bool, i64), now: Millis, health: Option<&Health>) {
-        let cell = self.cells.entry(key.clone()).or_insert_with(|| Cell {
-            route: key.0.clone(),
-            rule: key.1.clone(),
-            canary: key.2,
-            generation: key.3,
-            durations: vec![0; BUCKETS],
-            ages: vec![0; BUCKETS],
-            ..Cell::default()
-        });
-        cell.started += 1;
-        let is_nth =
-            |of_thousand: u64| (cell.started * of_thousand) / 1_000 > ((cell.started - 1) * of_thousand) / 1_000;
-        match health {
-            Some(health) if health.hangs => self.hanging.push((key, now)),
-            Some(health) if is_nth(health.refuses) => cell.disruptions += 1,
-            _ => {
-                cell.ended += 1;
-                cell.errors += u64::from(health.is_none_or(|health| is_nth(health.errors)));
-                let slow = health.is_some_and(|health| is_nth(health.slow));
-                cell.durations[if slow { SLOW } else { QUICK }] += 1;
-            }
-        }
-    }
-
     /// What it reports.
     pub(crate) fn report(&self, now: Millis) -> DataPlane {
         let mut cells = self.cells.clone();
-        for (key, since) in &self.hanging {
+        for (key, since, count) in &self.hanging {
             let cell = cells.get_mut(key).unwrap();
-            cell.in_flight += 1;
-            cell.ages[if now - since > 1_000 { SLOW } else { QUICK }] += 1;
+            cell.in_flight += count;
+            cell.ages[if now - since > 1_000 { SLOW } else { QUICK }] += count;
         }
         DataPlane {
             pod: self.pod.clone(),
@@ -152,23 +187,31 @@ impl Plane {
     }
 }
 
-/// The rule and side of a request, by the weights of the first rule that splits. A tenth of the requests has the header
-/// that a step may ask for.
-fn pick(rules: &Value, point: f64, has_header: bool) -> (String, bool) {
-    let rules = rules.as_array().unwrap();
-    let is_copy = |rule: &&Value| rule["name"].as_str().is_some_and(|name| name.starts_with("sluice-"));
-    if let Some(copy) = rules.iter().find(is_copy)
-        && has_header
-    {
-        return (copy["name"].as_str().unwrap().to_owned(), true);
+fn empty(key: &Key) -> Cell {
+    Cell {
+        route: key.0.clone(),
+        rule: key.1.clone(),
+        canary: key.2,
+        generation: key.3,
+        durations: vec![0; BUCKETS],
+        ages: vec![0; BUCKETS],
+        ..Cell::default()
     }
-    let index = rules.iter().position(|rule| !is_copy(&rule)).unwrap();
-    let key = rules[index]["name"].as_str().map_or_else(|| index.to_string(), str::to_owned);
-    let weight = |canary: bool| -> u64 {
-        let refs = rules[index]["backendRefs"].as_array().unwrap();
-        let of_side = refs.iter().filter(|r| r["name"].as_str().unwrap().ends_with("-canary") == canary);
-        of_side.map(|r| r["weight"].as_u64().unwrap_or(1)).sum()
-    };
-    let (stable, canary) = (weight(false), weight(true));
-    (key, point * (stable + canary) as f64 >= stable as f64)
+}
+
+/// Counts one request; false when it hangs.
+fn count(cell: &mut Cell, health: Option<&Health>) -> bool {
+    cell.started += 1;
+    let is_nth = |of_thousand: u64| (cell.started * of_thousand) / 1_000 > ((cell.started - 1) * of_thousand) / 1_000;
+    match health {
+        Some(health) if health.hangs => return false,
+        Some(health) if is_nth(health.refuses) => cell.disruptions += 1,
+        _ => {
+            cell.ended += 1;
+            cell.errors += u64::from(health.is_none_or(|health| is_nth(health.errors)));
+            let slow = health.is_some_and(|health| is_nth(health.slow));
+            cell.durations[if slow { SLOW } else { QUICK }] += 1;
+        }
+    }
+    true
 }

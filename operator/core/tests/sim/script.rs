@@ -29,41 +29,92 @@ use sluice_operator_core::{
 
 use super::{
     Canary, Sim, base_rules,
+    fault::Noted,
     proxy::{HttpRoute, Plane},
     workload::{Deployment, Health},
 };
 
 /// Runs a script.
 pub(crate) fn run(sim: &mut Sim, script: &str) {
-    for line in script.lines() {
-        let line = line.split('#').next().unwrap_or_default().trim();
-        if line.is_empty() {
-            continue;
-        }
+    let script = Script::read(script);
+    let mut at = Position::default();
+    while script.step(sim, &mut at) {}
+}
+
+/// A script, without comments.
+pub(crate) struct Script<'t>(Vec<&'t str>);
+
+/// How far a script has been carried out.
+#[derive(Clone, Copy, Debug, Default, PartialEq)]
+pub(crate) struct Position {
+    line: usize,
+    /// Seconds that have passed in this line.
+    seconds: u64,
+    /// Seconds for which a disturbance has kept it from rest.
+    kept: u64,
+    /// Writes when it should have come to rest.
+    writes_at_rest: Noted<usize>,
+}
+
+/// Seconds until it must have come to rest, and until this has been watched for long enough.
+const RESTING: (u64, u64) = (3, 23);
+/// Seconds that what is set off by the end of a disturbance may take until it comes to rest.
+const KEPT: u64 = 200;
+
+impl<'t> Script<'t> {
+    /// Reads it.
+    pub(crate) fn read(text: &'t str) -> Self {
+        let lines = text.lines().map(|line| line.split('#').next().unwrap_or_default().trim());
+        Self(lines.filter(|line| !line.is_empty()).collect())
+    }
+
+    /// One command, or one second of one that lets time pass. False when there is nothing left to do.
+    pub(crate) fn step(&self, sim: &mut Sim, at: &mut Position) -> bool {
+        let Some(line) = self.0.get(at.line) else { return rest(sim, at) };
         let words: Vec<&str> = line.split_whitespace().collect();
         if !matches!(words[0], "run" | "until" | "show") {
             sim.note(format!("> {line}"));
         }
-        command(sim, words[0], &words[1..]);
+        // An operator that waits for a lost event is waited for.
+        at.seconds += u64::from(words[0] == "run" || sim.asleep.is_none());
+        let is_done = match words[0] {
+            "run" => {
+                sim.tick();
+                at.seconds >= millis(words[1]) / 1_000
+            }
+            "until" => until(sim, &words[1..], at.seconds),
+            name => {
+                command(sim, name, &words[1..]);
+                true
+            }
+        };
+        if is_done {
+            *at = Position { line: at.line + 1, ..Position::default() };
+        }
+        true
     }
-    rest(sim);
 }
 
 /// Where nothing is in progress nothing is written any more.
-fn rest(sim: &mut Sim) {
-    if sim.gone || !matches!(sim.phase(), Phase::Stable | Phase::RolledBack | Phase::Invalid) {
-        return;
+fn rest(sim: &mut Sim, at: &mut Position) -> bool {
+    let is_resting = sim.gone || matches!(sim.phase(), Phase::Stable | Phase::RolledBack | Phase::Invalid);
+    if at.seconds == 0 && (sim.gone || !is_resting) {
+        return false;
     }
-    pass(sim, 3);
-    let before = sim.writes;
-    pass(sim, 20);
-    assert_eq!(sim.writes, before, "it goes on writing:\n{}", sim.log.join("\n"));
-}
-
-fn pass(sim: &mut Sim, seconds: i64) {
-    for _ in 0..seconds {
-        sim.tick();
+    sim.tick();
+    at.seconds += 1;
+    if sim.late.is_some() || sim.asleep.is_some() {
+        // What is still under way may make work.
+        *at = Position { seconds: 1, kept: 1, ..*at };
+    } else if !is_resting && (1..KEPT).contains(&at.kept) {
+        *at = Position { seconds: 1, kept: at.kept + 1, ..*at };
+    } else if at.seconds == RESTING.0 {
+        at.writes_at_rest = sim.writes;
+    } else if at.seconds == RESTING.1 {
+        assert_eq!(*sim.writes, *at.writes_at_rest, "it goes on writing:\n{}", sim.log.join("\n"));
+        return false;
     }
+    true
 }
 
 fn command(sim: &mut Sim, name: &str, rest: &[&str]) {
@@ -93,8 +144,6 @@ fn command(sim: &mut Sim, name: &str, rest: &[&str]) {
         "second" => second_route(sim),
         "races" => sim.races = true,
         "delete" => sim.deleting = true,
-        "run" => pass(sim, i64::try_from(millis(rest[0]) / 1_000).unwrap()),
-        "until" => until(sim, rest),
         "show" => {
             let outcome = sim.outcome();
             for line in outcome.lines() {
@@ -107,17 +156,20 @@ fn command(sim: &mut Sim, name: &str, rest: &[&str]) {
     }
 }
 
-fn until(sim: &mut Sim, rest: &[&str]) {
-    let limit = rest.get(1).map_or(300, |limit| millis(limit) / 1_000);
-    for _ in 0..limit {
-        sim.tick();
-        let Some(report) = sim.last.as_ref().map(|decision| &decision.report) else { continue };
-        let is_there = format!("{:?}", report.phase) == rest[0] || report.reason == rest[0];
-        if (rest[0] == "Gone" && sim.gone) || is_there {
-            return;
-        }
-    }
-    panic!("{rest:?} does not come:\n{}", sim.log.join("\n"));
+/// A second; true when it has come.
+fn until(sim: &mut Sim, wanted: &[&str], seconds: u64) -> bool {
+    let limit = wanted.get(1).map_or(300, |limit| millis(limit) / 1_000);
+    sim.tick();
+    // What was said before a lost event is not what is waited for.
+    let is_there = sim.asleep.is_none()
+        && sim.last.as_ref().is_some_and(|decision| {
+            let report = &decision.report;
+            (wanted[0] == "Gone" && sim.gone)
+                || format!("{:?}", report.phase) == wanted[0]
+                || report.reason == wanted[0]
+        });
+    assert!(is_there || seconds < limit, "{wanted:?} does not come:\n{}", sim.log.join("\n"));
+    is_there
 }
 
 fn plan(sim: &mut Sim) -> &mut Plan {

@@ -6,7 +6,7 @@ use sluice_operator_core::Millis;
 const READY_MS: Millis = 2_000;
 
 /// How a version behaves.
-#[derive(Clone, Debug)]
+#[derive(Clone, Debug, PartialEq)]
 pub(crate) struct Health {
     /// Errors of a thousand requests.
     pub(crate) errors: u64,
@@ -29,7 +29,7 @@ impl Default for Health {
 }
 
 /// A ReplicaSet with the times at which its pods were made.
-#[derive(Clone, Debug)]
+#[derive(Clone, Debug, PartialEq)]
 pub(crate) struct Set {
     pub(crate) uid: String,
     pub(crate) revision: String,
@@ -38,7 +38,7 @@ pub(crate) struct Set {
 }
 
 /// The user's Deployment.
-#[derive(Clone, Debug)]
+#[derive(Clone, Debug, PartialEq)]
 pub(crate) struct Deployment {
     pub(crate) version: String,
     pub(crate) paused: bool,

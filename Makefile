@@ -15,6 +15,9 @@ BIN := $(SLUICE_CACHE)/bin
 DEBUG := $(CARGO_TARGET_DIR)/debug
 RELEASE := $(CARGO_TARGET_DIR)/release
 CLUSTER := $(BIN)/sluice-cluster
+# The version is in the path, so that another one is another file.
+DENY_VERSION := 0.20.2
+DENY := $(SLUICE_CACHE)/tools-$(DENY_VERSION)/bin/cargo-deny
 TAG ?= dev
 # release: what users run and figures are taken of; dev: compiled once for tests and demo alike.
 PROFILE ?= dev
@@ -50,16 +53,22 @@ test-full: test figures ## what takes longer than the gate may: the figures, ele
 .PHONY: build
 build: setup ## compile everything once
 	$(call say,compile (first time: about 5 minutes on 2 cores))
-	@cargo build --workspace --all-targets $(CLUSTER_FEATURES) $(if $(filter release,$(PROFILE)),--release)
+	@cargo build --workspace --all-targets $(CLUSTER_FEATURES)
+	@$(if $(filter release,$(PROFILE)),cargo build --release $(IMAGES:%=-p %))
 
 .PHONY: lint
-lint: setup ## formatting, clippy, licences and sources of dependencies
+lint: setup $(DENY) ## formatting, clippy, licences and sources of dependencies
 	$(call say,lint)
 	@cargo fmt --all --check
 	@cargo clippy --workspace --all-targets $(CLUSTER_FEATURES) -- -D warnings
 	@gofmt -l e2e/cluster | (! grep .)
-	@if command -v cargo-deny >/dev/null; then cargo deny --log-level error check bans licenses sources; \
-	 else echo "cargo-deny is not installed: cargo install cargo-deny (skipped)"; fi
+	@$(DENY) --log-level error check bans licenses sources
+
+# Compiled without optimisation: it runs for seconds.
+$(DENY):
+	$(call say,compile cargo-deny $(DENY_VERSION) (first time: about 3 minutes on 2 cores))
+	@CARGO_TARGET_DIR=$(CARGO_TARGET_DIR)/tools cargo install --locked --quiet --debug --root $(SLUICE_CACHE)/tools-$(DENY_VERSION) --version $(DENY_VERSION) cargo-deny
+	@rm -rf $(CARGO_TARGET_DIR)/tools && touch $@
 
 .PHONY: unit
 unit: setup ## tests that need no cluster
@@ -87,7 +96,7 @@ e2e: build images ## end-to-end tests on a real cluster
 .PHONY: figures
 figures: ## measure the published figures with release images (about 15 minutes)
 	@$(MAKE) images PROFILE=release
-	@e2e/with-cluster $(RELEASE)/sluice-figures --install install/install.yaml
+	@e2e/with-cluster $(DEBUG)/sluice-figures --install install/install.yaml
 
 .PHONY: generate
 generate: ## write the generated files: CRD, install manifest, reference

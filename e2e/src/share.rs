@@ -1,5 +1,44 @@
 //! Whether a measured share fits a configured one, by the exact binomial distribution.
 
+use std::time::Duration;
+
+use anyhow::{Context, Result};
+use sluice_crds::RolloutStatus;
+
+use crate::{follow::Follow, load::Load};
+
+/// The route's event reaches us while the data plane may have it already.
+const MARGIN: Duration = Duration::from_millis(250);
+
+/// Requests of a step, and those of them that the new version answered.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub struct Measured {
+    /// Answered by the new version.
+    pub hits: u64,
+    /// All that were sent.
+    pub all: u64,
+}
+
+impl Measured {
+    /// The share in percent.
+    pub fn percent(self) -> f64 {
+        if self.all == 0 { 0.0 } else { self.hits as f64 / self.all as f64 * 100.0 }
+    }
+}
+
+/// What was measured while this weight, in percent, was verified to be live, up to the next change of the route.
+pub fn measured(follow: &Follow, load: &Load, percent: u32, version: &str) -> Result<Measured> {
+    let text = format!("{percent}%");
+    let verified = |status: &RolloutStatus| status.weight.as_deref() == Some(text.as_str());
+    let moments = follow.moments();
+    let begin = moments.iter().find(|moment| moment.status.as_ref().is_some_and(verified));
+    let begin = begin.with_context(|| format!("{text} was never verified"))?.at;
+    let weights = follow.weights();
+    let end = weights.iter().find(|weights| weights.at > begin).context("the weight never changed again")?.at;
+    let tally = load.record().sent_between(load.at(begin), load.at(end).saturating_sub(MARGIN));
+    Ok(Measured { hits: tally.requests_of(version), all: tally.sent })
+}
+
 /// Whether `hits` of `all` independent draws fit a probability: neither tail is less likely than half of what
 /// `confidence` leaves.
 pub fn fits(hits: u64, all: u64, probability: f64, confidence: f64) -> bool {

@@ -9,15 +9,13 @@ use sluice_e2e::{
     app::App,
     follow::{Follow, has_condition},
     load::Load,
-    share::fits,
+    share::{fits, measured},
     suite,
     wait::{until, when},
 };
 
 /// How long a run may take.
 const RUN_DEADLINE: Duration = Duration::from_mins(4);
-/// The route's event reaches us while the data plane may have it already.
-const MARGIN: Duration = Duration::from_millis(250);
 /// Fewer requests would show nothing about a share.
 const ENOUGH: u64 = 300;
 
@@ -64,20 +62,13 @@ async fn a_good_version_is_promoted_and_no_request_is_lost() -> Result<()> {
 /// In each held step the measured share fits the weight.
 fn shares(app: &App, follow: &Follow, load: &Load) -> Result<()> {
     let canary = format!("{}{}", app.name, names::CANARY_SUFFIX);
-    let weights = follow.weights();
     for percent in [10_u32, 50] {
-        let text = format!("{percent}%");
-        let verified = |status: &RolloutStatus| status.weight.as_deref() == Some(text.as_str());
-        let moments = follow.moments();
-        let begin = moments.iter().find(|moment| moment.status.as_ref().is_some_and(verified));
-        let begin = begin.with_context(|| format!("{text} was never verified"))?.at;
-        let end = weights.iter().find(|weights| weights.at > begin).context("the weight never changed again")?.at;
-        let tally = load.record().sent_between(load.at(begin), load.at(end).saturating_sub(MARGIN));
-        let (hits, all) = (tally.requests_of("v2"), tally.sent);
-        println!("configured {text}, measured {:.2}% ({hits} of {all})", hits as f64 / all as f64 * 100.0);
-        ensure!(all >= ENOUGH, "only {all} requests at {text}");
-        ensure!(fits(hits, all, f64::from(percent) / 100.0, 0.999), "{hits} of {all} is not {text}");
+        let step = measured(follow, load, percent, "v2")?;
+        println!("configured {percent}%, measured {:.2}% ({} of {})", step.percent(), step.hits, step.all);
+        ensure!(step.all >= ENOUGH, "only {} requests at {percent}%", step.all);
+        ensure!(fits(step.hits, step.all, f64::from(percent) / 100.0, 0.999), "{step:?} is not {percent}%");
     }
+    let weights = follow.weights();
     let most = weights.iter().map(|weights| weights.share(&canary)).fold(0.0, f64::max);
     ensure!((most - 1.0).abs() < 1e-9, "the canary never carried everything while the workload rolled: {most}");
     Ok(())

@@ -142,14 +142,16 @@ fn percent(points: u16) -> String {
 /// What of a status people wait for: all but evidence, sentences and times, which may be a few seconds old.
 pub(super) fn headline(status: &Value) -> Value {
     let mut headline = status.clone();
-    for (parent, field) in [("", "message"), ("", "next"), ("", "state"), ("/run", "state"), ("/run", "metrics")] {
+    for (parent, field) in [("", "message"), ("", "next"), ("", "state"), ("/run", "state")] {
         if let Some(fields) = headline.pointer_mut(parent).and_then(Value::as_object_mut) {
             fields.remove(field);
         }
     }
-    let conditions = headline.pointer_mut("/conditions").and_then(Value::as_array_mut);
-    for condition in conditions.into_iter().flatten().filter_map(Value::as_object_mut) {
-        condition.remove("message");
+    for list in ["/conditions", "/run/metrics"] {
+        let entries = headline.pointer_mut(list).and_then(Value::as_array_mut);
+        for entry in entries.into_iter().flatten().filter_map(Value::as_object_mut) {
+            entry.remove("message");
+        }
     }
     headline
 }
@@ -212,14 +214,18 @@ mod tests {
     }
 
     #[test]
-    fn evidence_and_sentences_are_no_headline_but_weight_and_reason_are() {
-        let old = json!({"reason": "A", "message": "m", "run": {"revision": "r", "state": {"x": 1}}, "state": {"a": 1},
-            "conditions": [{"type": "Ready", "message": "m"}]});
-        let evidence = json!({"reason": "A", "message": "n", "run": {"revision": "r", "state": {"x": 2}}, "state": {},
-            "conditions": [{"type": "Ready", "message": "n"}]});
+    fn evidence_and_sentences_are_no_headline_but_weight_reason_and_verdicts_are() {
+        let status = |message: &str, memory: u32, verdict: &str| {
+            json!({"reason": "A", "message": message, "state": {"a": memory},
+                "run": {"revision": "r", "state": {"x": memory}, "metrics": [{"verdict": verdict, "message": message}]},
+                "conditions": [{"type": "Ready", "message": message}]})
+        };
+        let old = status("m", 1, "NoData");
+        let evidence = status("n", 2, "NoData");
         let mut weight = old.clone();
         weight["weight"] = json!("5%");
         assert_eq!(headline(&old), headline(&evidence));
         assert_ne!(headline(&old), headline(&weight));
+        assert_ne!(headline(&old), headline(&status("m", 1, "Undecided")));
     }
 }

@@ -13,6 +13,7 @@ use sluice_e2e::{
     follow::{Follow, Moment, has_condition, say},
     install::install,
     load::Load,
+    share::{fits, measured},
 };
 
 use crate::{
@@ -27,6 +28,10 @@ const FIRST: &str = "v1";
 pub(crate) const GOOD: &str = "v2";
 /// The version that is rolled back.
 pub(crate) const BAD: &str = "v3";
+/// Weights of the example's steps, in percent.
+const STEPS: [u32; 2] = [10, 50];
+/// A share that would be measured less often than in one of ten thousand runs breaks the promise.
+const CONFIDENCE: f64 = 0.9999;
 /// Share of the bad version's requests that fail.
 const BAD_ERROR_RATE: &str = "0.05";
 /// How long a whole run may take.
@@ -114,8 +119,24 @@ impl Story {
         let left = self.app.pods_of(FIRST).await?;
         let new = self.app.pods_of(GOOD).await?;
         self.screen.say(&format!("promoted: {} pods of {GOOD}, {} of {FIRST}", new.len(), left.len()));
+        for percent in STEPS {
+            self.measured(follow, percent)?;
+        }
         let canary = self.app.canary_objects().await?;
         self.promise(canary.is_empty(), format!("nothing of the run is left {canary:?}"));
+        Ok(())
+    }
+
+    /// The measured share of a step lies where chance alone explains its distance from the weight.
+    fn measured(&mut self, follow: &Follow, percent: u32) -> Result<()> {
+        let Some(load) = &self.load else { bail!("there is no load") };
+        let step = measured(follow, load, percent, GOOD)?;
+        let held = fits(step.hits, step.all, f64::from(percent) / 100.0, CONFIDENCE);
+        let (share, hits, all) = (step.percent(), step.hits, step.all);
+        self.promise(
+            held,
+            format!("share of {GOOD} at weight {percent}%: {share:.1}% measured ({hits} of {all} requests)"),
+        );
         Ok(())
     }
 

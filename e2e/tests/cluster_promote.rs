@@ -2,7 +2,7 @@
 
 use std::time::Duration;
 
-use anyhow::{Context, Result, ensure};
+use anyhow::{Result, ensure};
 use kube::{ResourceExt, api::DeleteParams};
 use sluice_crds::{RolloutStatus, names};
 use sluice_e2e::{

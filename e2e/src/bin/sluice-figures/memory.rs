@@ -1,6 +1,7 @@
-//! Memory of Sluice's own pods, as the kubelet counts it.
+//! Memory of Sluice's own programs: what is resident (`VmRSS`) where their processes can be seen, as on the embedded
+//! cluster; elsewhere the working set, as the kubelet counts it and `kubectl top` shows it.
 
-use std::time::Duration;
+use std::{fs, time::Duration};
 
 use anyhow::Result;
 use http::Request;
@@ -20,21 +21,46 @@ const SYSTEM: &str = "sluice-system";
 /// The kubelet counts every 10 to 15 seconds.
 const DEADLINE: Duration = Duration::from_mins(1);
 
-/// Adds a row for each container.
+/// Adds a row for each program.
 pub(crate) async fn measure(cluster: &Cluster, when: &str, table: &mut Table) -> Result<()> {
-    let counted = until("memory of Sluice's pods", DEADLINE, async || {
-        let counted = rss(cluster).await?;
-        Ok(if counted.is_empty() { Look::NotYet("no pod is counted".to_owned()) } else { Look::Done(counted) })
-    })
-    .await?;
-    for (container, bytes) in counted {
-        table.add(&format!("RSS of {container}, {when}"), "MiB", bytes / f64::from(1 << 20));
+    let resident = if std::env::var_os("SLUICE_KUBECONFIG").is_none() { resident() } else { Vec::new() };
+    let (what, counted) = if resident.is_empty() {
+        let counted = until("memory of Sluice's pods", DEADLINE, async || {
+            let counted = working_set(cluster).await?;
+            Ok(if counted.is_empty() { Look::NotYet("no pod is counted".to_owned()) } else { Look::Done(counted) })
+        });
+        ("working set", counted.await?)
+    } else {
+        ("resident memory", resident)
+    };
+    for (program, bytes) in counted {
+        table.add(&format!("{what} of {program}, {when}"), "MB", bytes / 1e6);
     }
     Ok(())
 }
 
-/// Container and its resident bytes.
-async fn rss(cluster: &Cluster) -> Result<Vec<(String, f64)>> {
+/// Program and its resident bytes, of each process of ours that runs in a container.
+fn resident() -> Vec<(String, f64)> {
+    let processes = fs::read_dir("/proc").into_iter().flatten().flatten();
+    let mut found: Vec<_> = processes.filter_map(|process| program(&process.path())).collect();
+    found.sort_by(|a, b| a.0.cmp(&b.0));
+    found
+}
+
+fn program(process: &std::path::Path) -> Option<(String, f64)> {
+    let arguments = fs::read_to_string(process.join("cmdline")).ok()?;
+    let mut arguments = arguments.split('\0');
+    let program = arguments.next()?.strip_prefix("/bin/").filter(|name| name.starts_with("sluice-"))?;
+    let role =
+        arguments.next().filter(|_| program == "sluice-proxy").map(|role| format!(" {role}")).unwrap_or_default();
+    let is_ours = program == "sluice-operator" || program == "sluice-proxy";
+    let status = fs::read_to_string(process.join("status")).ok().filter(|_| is_ours)?;
+    let kib = status.lines().find_map(|line| line.strip_prefix("VmRSS:"))?.trim().strip_suffix(" kB")?;
+    Some((format!("{program}{role}"), kib.parse::<f64>().ok()? * 1024.0))
+}
+
+/// Container and its working set in bytes.
+async fn working_set(cluster: &Cluster) -> Result<Vec<(String, f64)>> {
     let nodes: Api<Node> = Api::all(cluster.client.clone());
     let mut counted = Vec::new();
     for node in nodes.list(&ListParams::default()).await? {
@@ -43,7 +69,8 @@ async fn rss(cluster: &Cluster) -> Result<Vec<(String, f64)>> {
         let pods = summary.get("pods").and_then(Value::as_array).into_iter().flatten();
         for pod in pods.filter(|pod| text(pod, "/podRef/namespace") == SYSTEM) {
             for container in pod.get("containers").and_then(Value::as_array).into_iter().flatten() {
-                let bytes = container.pointer("/memory/rssBytes").and_then(Value::as_f64).filter(|bytes| *bytes > 0.0);
+                let bytes =
+                    container.pointer("/memory/workingSetBytes").and_then(Value::as_f64).filter(|bytes| *bytes > 0.0);
                 counted.extend(bytes.map(|bytes| (owner(text(pod, "/podRef/name")), bytes)));
             }
         }

@@ -42,8 +42,10 @@ pub(crate) async fn measure(
         let newest = status.history.first().context("no history")?;
         ensure!(newest.outcome == "RolledBack", "{newest:?}");
         quiet(&load, &version).await?;
-        record(&name, &version, &follow.moments()[known..], &load, pushed, table)?;
+        let recorded = record(&name, &version, &follow.moments()[known..], &load, pushed, table);
+        // Lost requests first: they explain what could not be recorded.
         load.stop().await?.lost_nothing_but(Some(&version))?;
+        recorded?;
         app.push("v1", "0").await?;
         follow.until_phase(Phase::Stable, DEADLINE).await?;
         println!("{name}: run {run} of {runs}: {}", newest.message);

@@ -9,7 +9,7 @@ use crate::{
     look::Look,
     routes::{self, Names},
     state::{Run, Stage},
-    world::{LiveRoute, Workload},
+    world::{LiveRoute, Telemetry, Workload},
 };
 
 /// What a decision breaks; empty when it is sound.
@@ -201,7 +201,13 @@ fn raised(world: &World, run: &Run, live: &LiveRoute, rules: &Value, names: &Nam
     let available = canary.map_or(0, |canary| canary.available);
     // The rolling workload may have been scaled meanwhile; the reference is its size at the start.
     let needed = (f64::from(run.replicas) * after - 1e-9).ceil().max(1.0);
-    require(f64::from(available) >= needed, "the canary's weight rises above its ready pods")
+    require(f64::from(available) >= needed, "the canary's weight rises above its ready pods")?;
+    let is_bundled = live.parents.iter().any(|parent| parent.bundled);
+    let Telemetry::DataPlanes(planes) = &world.telemetry else {
+        return require(!is_bundled, "the canary's weight rises and no data plane was asked what it knows");
+    };
+    let knows = planes.iter().all(|plane| f64::from(plane.ready.canary.unwrap_or_default()) >= needed);
+    require(knows || !is_bundled, "the canary's weight rises above the endpoints that a data plane knows")
 }
 
 fn at<'w>(world: &'w World, resource_version: &str) -> Result<&'w Workload, String> {

@@ -9,8 +9,17 @@ use crate::{
     decision::Action,
     look::Look,
     plan::Split,
-    world::{LiveRoute, Telemetry},
+    world::{DataPlane, LiveRoute, Telemetry},
 };
+
+/// Whose pods.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub(crate) enum Side {
+    /// Those of the stable Service.
+    Stable,
+    /// Those of the canary's Service.
+    Canary,
+}
 
 /// What a route is to be.
 #[derive(Clone, Copy, Debug)]
@@ -91,6 +100,21 @@ fn verified(look: &Look<'_>, name: &str, live: &LiveRoute) -> Result<(), (Reason
 }
 
 fn acknowledged(look: &Look<'_>, name: &str, live: &LiveRoute) -> Result<(), (Reason, String)> {
+    for plane in data_planes(look)? {
+        let generation = plane.applied.get(name).copied().unwrap_or_default();
+        if generation != live.generation {
+            let message = format!(
+                "data plane {:?} serves generation {generation} of HTTPRoute {name:?}, it is at {}",
+                plane.pod, live.generation
+            );
+            return Err((Reason::WaitingForDataPlanes, message));
+        }
+    }
+    Ok(())
+}
+
+/// Every data plane that may be serving; an error when one of them cannot be asked.
+fn data_planes<'w>(look: &Look<'w>) -> Result<&'w [DataPlane], (Reason, String)> {
     let wait = |message: String| Err((Reason::WaitingForDataPlanes, message));
     let planes = match &look.world.telemetry {
         Telemetry::NotAsked => return wait("the data planes were not asked yet".to_owned()),
@@ -102,19 +126,32 @@ fn acknowledged(look: &Look<'_>, name: &str, live: &LiveRoute) -> Result<(), (Re
     if planes.is_empty() {
         return wait("no data plane of the proxy is known; see that its pods run".to_owned());
     }
-    for plane in planes {
-        let generation = plane.applied.get(name).copied().unwrap_or_default();
-        if !plane.connected {
-            return wait(format!(
-                "data plane {:?} is not connected to its controller and may serve older routes; see why, or delete the pod",
-                plane.pod
-            ));
-        }
-        if generation != live.generation {
-            return wait(format!(
-                "data plane {:?} serves generation {generation} of HTTPRoute {name:?}, it is at {}",
-                plane.pod, live.generation
-            ));
+    match planes.iter().find(|plane| !plane.connected) {
+        Some(plane) => wait(format!(
+            "data plane {:?} is not connected to its controller and may serve older routes; see why, or delete the pod",
+            plane.pod
+        )),
+        None => Ok(planes),
+    }
+}
+
+/// Every data plane has this many ready endpoints of a side to send requests to. What the API server says of pods they
+/// hear of later, so this is asked before their share rises. Other implementations than the bundled proxy cannot be asked.
+pub(crate) fn reachable(look: &Look<'_>, course: &Course<'_>, side: Side, wanted: i32) -> Result<(), (Reason, String)> {
+    let mut live = course.routes.iter().filter_map(|route| route.live);
+    if !live.any(|live| live.parents.iter().any(|parent| parent.bundled)) {
+        return Ok(());
+    }
+    for plane in data_planes(look)? {
+        let (ready, service) = match side {
+            Side::Stable => (plane.ready.stable, course.plan.service.clone()),
+            Side::Canary => (plane.ready.canary, crate::canary_name(course.plan)),
+        };
+        let ready = ready.unwrap_or_default();
+        if i64::from(ready) < i64::from(wanted) {
+            let message =
+                format!("data plane {:?} knows {ready} of {wanted} ready endpoints of Service {service:?}", plane.pod);
+            return Err((Reason::WaitingForDataPlanes, message));
         }
     }
     Ok(())

@@ -210,8 +210,21 @@ pub struct DataPlane {
     pub connected: bool,
     /// Per route name: the generation that every worker of it serves; 0 when not known.
     pub applied: std::collections::BTreeMap<String, i64>,
+    /// What it can send requests to.
+    #[serde(default)]
+    pub ready: Ready,
     /// Cumulative counters.
     pub cells: Vec<Cell>,
+}
+
+/// Ready endpoints among which every worker of a data plane chooses; of several ports of a Service the fewest. None when
+/// no route names the Service there.
+#[derive(Clone, Copy, Debug, Default, PartialEq, Eq, Serialize, Deserialize)]
+pub struct Ready {
+    /// Of the stable Service.
+    pub stable: Option<u32>,
+    /// Of the canary's Service.
+    pub canary: Option<u32>,
 }
 
 /// Counters of one side of one rule of one route, for requests assigned under one generation of the route. Cumulative.

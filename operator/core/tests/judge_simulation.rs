@@ -9,7 +9,7 @@ use sluice_operator_core::{
     judge::{self, Question, tally},
     plan::{Bad, Metric, Plan},
     state::{Config, Run},
-    world::{Cell, DataPlane},
+    world::{Cell, DataPlane, Ready},
 };
 
 /// splitmix64 (Steele, Lea, Flood 2014).
@@ -67,8 +67,13 @@ fn play(case: &Case, seed: u64) -> (Option<u64>, Option<u64>) {
         Config { route: "web".to_owned(), generation: 1, share: Some(case.share), step: Some(0), rules: Vec::new() };
     let mut run = Run { configs: vec![config], ..Run::default() };
     let cell = |canary| Cell { route: "web".to_owned(), canary, generation: 1, ..Cell::default() };
-    let mut plane =
-        DataPlane { pod: "dp".to_owned(), connected: true, applied: [].into(), cells: vec![cell(true), cell(false)] };
+    let mut plane = DataPlane {
+        pod: "dp".to_owned(),
+        connected: true,
+        applied: [].into(),
+        ready: Ready::default(),
+        cells: vec![cell(true), cell(false)],
+    };
     let mut passed = None;
     for look in 1..=case.looks {
         let (canary, stable) = (case.rates)(look);

@@ -2,7 +2,7 @@
 
 use std::collections::BTreeMap;
 
-use sluice_operator_core::world::{Cell, DataPlane};
+use sluice_operator_core::world::{Cell, DataPlane, Ready};
 use sluice_wire::v1;
 
 use super::Targets;
@@ -19,7 +19,7 @@ pub(crate) fn route_key(namespace: &str, route: &str) -> String {
 ///
 /// Counters start anew with the process, so that the process is the identity: the pod's name with the epoch.
 pub(crate) fn data_plane(plane: &v1::DataPlane, namespace: &str, targets: &Targets) -> DataPlane {
-    let v1::DataPlane { pod, epoch, connected, draining: _, routes, cells } = plane;
+    let v1::DataPlane { pod, epoch, connected, draining: _, routes, cells, backends } = plane;
     let names: BTreeMap<String, &str> =
         targets.routes.iter().map(|name| (route_key(namespace, name), name.as_str())).collect();
     let applied = routes.iter().filter_map(|applied| {
@@ -44,8 +44,18 @@ pub(crate) fn data_plane(plane: &v1::DataPlane, namespace: &str, targets: &Targe
         pod: format!("{pod}@{:08x}", epoch & 0xffff_ffff),
         connected: *connected,
         applied: applied.collect(),
+        ready: ready(backends, namespace, targets),
         cells: cells.collect(),
     }
+}
+
+/// The fewest ready endpoints of each side.
+fn ready(backends: &[v1::AppliedBackend], namespace: &str, targets: &Targets) -> Ready {
+    let fewest = |canary: bool| {
+        let of_side = backends.iter().filter(|applied| side(&applied.backend, namespace, targets) == Some(canary));
+        of_side.map(|applied| applied.ready).min()
+    };
+    Ready { stable: fewest(false), canary: fewest(true) }
 }
 
 /// Which side a backend is on; None for one that is neither, such as another Service of the same rule.

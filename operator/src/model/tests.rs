@@ -5,7 +5,7 @@ use serde_json::json;
 use sluice_operator_core::{
     State,
     state::{Run, Stage},
-    world::{Frozen, OperationKind, Owned, Telemetry},
+    world::{Frozen, OperationKind, Owned, Ready, Telemetry},
 };
 use sluice_wire::v1;
 
@@ -284,10 +284,19 @@ fn counters_are_summed_by_side() {
             cell("shop/redis:80"),
             cell("other/podinfo:80"),
         ],
+        backends: [
+            ("shop/podinfo-canary:80", 2),
+            ("shop/podinfo-canary:81", 1),
+            ("shop/redis:80", 0),
+            ("shop/podinfo:80", 4),
+        ]
+        .map(|(backend, ready)| v1::AppliedBackend { backend: backend.to_owned(), ready })
+        .into(),
     };
     let plane = data_plane(&plane, "shop", &targets);
     assert_eq!(plane.pod, "proxy-1@000000ab");
     assert_eq!(plane.applied["podinfo"], 4);
+    assert_eq!(plane.ready, Ready { stable: Some(4), canary: Some(1) });
     let [stable, canary] = plane.cells.as_slice() else { panic!("{:?}", plane.cells) };
     assert!(!stable.canary && canary.canary);
     assert_eq!((stable.started, stable.ended, stable.errors, stable.disruptions), (10, 9, 2, 1));

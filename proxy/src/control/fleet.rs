@@ -129,6 +129,7 @@ impl Fleet {
     pub fn observe(&self, routes: &[String], serving: &BTreeSet<String>, published: &Published) -> v1::ObserveResponse {
         let state = self.lock();
         let unknown = Plane::default();
+        let backends: BTreeSet<&str> = routes.iter().flat_map(|route| published.backends_of(route)).collect();
         let pods: BTreeSet<&String> = serving.iter().chain(state.planes.keys()).collect();
         let data_planes = pods.into_iter().map(|pod| {
             let plane = state.planes.get(pod).unwrap_or(&unknown);
@@ -136,12 +137,17 @@ impl Fleet {
                 let generation = published.generation_at(route, plane.acked)?;
                 Some(v1::AppliedRoute { route: route.clone(), generation })
             });
+            let ready = backends.iter().map(|backend| v1::AppliedBackend {
+                backend: (*backend).to_owned(),
+                ready: published.ready_at(backend, plane.acked),
+            });
             v1::DataPlane {
                 pod: pod.clone(),
                 epoch: plane.epoch,
                 connected: plane.connection.is_some(),
                 draining: plane.draining,
                 routes: applied.collect(),
+                backends: ready.collect(),
                 cells: state.ledger.of_process(&(pod.clone(), plane.epoch), routes),
             }
         });

@@ -4,7 +4,7 @@
 //! sent last and what is newest, however many changes lie between.
 
 use std::{
-    collections::{BTreeMap, HashMap},
+    collections::{BTreeMap, BTreeSet, HashMap},
     sync::Arc,
 };
 
@@ -14,6 +14,8 @@ use tokio::sync::watch;
 
 /// Generations of a route for which it is remembered when they were published.
 const REMEMBERED_GENERATIONS: usize = 8;
+/// Numbers of ready endpoints of a backend for which this is remembered.
+const REMEMBERED_READY: usize = 8;
 
 /// One state of the configuration.
 #[derive(Debug, Default)]
@@ -31,6 +33,23 @@ struct Entry {
     json: Vec<u8>,
     /// The update that brought it as it is.
     changed: u64,
+    /// Of a backend: numbers of ready endpoints, with the update that brought each, oldest first.
+    ready: Vec<(u32, u64)>,
+}
+
+impl Entry {
+    fn new(resource: Resource, update: u64, before: Option<&Self>) -> Result<Self, serde_json::Error> {
+        let mut ready = before.map(|entry| entry.ready.clone()).unwrap_or_default();
+        if let Resource::Backend(backend) = &resource {
+            let now = backend.endpoints.iter().filter(|endpoint| endpoint.ready).count() as u32;
+            if ready.last().is_none_or(|(before, _)| *before != now) {
+                ready.push((now, update));
+            }
+            ready.drain(..ready.len().saturating_sub(REMEMBERED_READY));
+        }
+        let json = serde_json::to_vec(&resource)?;
+        Ok(Self { resource, json, changed: update, ready })
+    }
 }
 
 impl Published {
@@ -44,8 +63,7 @@ impl Published {
                 Arc::clone(entry)
             } else {
                 same = false;
-                let json = serde_json::to_vec(&resource)?;
-                Arc::new(Entry { resource, json, changed: update })
+                Arc::new(Entry::new(resource, update, self.entries.get(&key).map(Arc::as_ref))?)
             };
             entries.insert(key, entry);
         }
@@ -84,6 +102,24 @@ impl Published {
     pub fn generation_at(&self, route: &str, update: u64) -> Option<i64> {
         let known = self.generations.get(route)?;
         Some(known.iter().rev().find(|(_, since)| *since <= update).map_or(0, |(generation, _)| *generation))
+    }
+}
+
+impl Published {
+    /// The backends that the rules of a published route name.
+    pub fn backends_of(&self, route: &str) -> BTreeSet<&str> {
+        let rules = match self.entries.get(&format!("route/{route}")).map(|entry| &entry.resource) {
+            Some(Resource::Route(route)) => &route.rules[..],
+            Some(Resource::Backend(_) | Resource::Listener(_)) | None => &[],
+        };
+        rules.iter().flat_map(|rule| &rule.backends).map(|backend| backend.backend.as_str()).collect()
+    }
+
+    /// Ready endpoints of a backend at a data plane that serves this update: 0 when none that is remembered, or when the
+    /// backend is not published.
+    pub fn ready_at(&self, backend: &str, update: u64) -> u32 {
+        let known = self.entries.get(&format!("backend/{backend}")).map_or(&[][..], |entry| &entry.ready);
+        known.iter().rev().find(|(_, since)| *since <= update).map_or(0, |(ready, _)| *ready)
     }
 }
 
@@ -146,7 +182,7 @@ impl Sent {
 
 #[cfg(test)]
 mod tests {
-    use sluice_proxy_core::model::{Backend, Protocol, Route};
+    use sluice_proxy_core::model::{Backend, Endpoint, Protocol, Route};
 
     use super::*;
 
@@ -202,6 +238,26 @@ mod tests {
         assert_eq!(publisher.publish(BTreeMap::new()).unwrap(), 1);
         assert_eq!(publisher.publish(set(&[route("a", 1)])).unwrap(), 2);
         assert_eq!(publisher.publish(set(&[route("a", 1)])).unwrap(), 2);
+    }
+
+    #[test]
+    fn endpoints_are_ready_from_the_update_that_brought_them() {
+        let with = |ready: &[bool]| {
+            let endpoint =
+                |(port, ready): (u16, &bool)| Endpoint { address: ([10, 0, 0, 1], port).into(), ready: *ready };
+            let endpoints = (1..).zip(ready).map(endpoint).collect();
+            Resource::Backend(Backend { id: "shop/x:80".to_owned(), protocol: Protocol::Http1, endpoints })
+        };
+        let publisher = Publisher::default();
+        publisher.publish(set(&[with(&[])])).unwrap();
+        publisher.publish(set(&[with(&[true, false])])).unwrap();
+        publisher.publish(set(&[with(&[true, false]), route("a", 1)])).unwrap();
+        publisher.publish(set(&[with(&[true, true]), route("a", 1)])).unwrap();
+        let newest = publisher.newest();
+        assert_eq!([0, 1, 2, 3, 4].map(|update| newest.ready_at("shop/x:80", update)), [0, 0, 1, 1, 2]);
+        assert_eq!(newest.ready_at("shop/y:80", 4), 0);
+        publisher.publish(set(&[route("a", 1)])).unwrap();
+        assert_eq!(publisher.newest().ready_at("shop/x:80", 4), 0, "a backend that is gone is nobody's");
     }
 
     #[test]

@@ -8,7 +8,7 @@ use crate::{
     decision::Verdict,
     plan::{Bad, Metric, Plan},
     state::{Config, Run},
-    world::{Cell, DataPlane},
+    world::{Cell, DataPlane, Ready},
 };
 
 fn counts(bad: u64, all: u64) -> Counts {
@@ -67,7 +67,7 @@ fn plan(bad: Bad) -> Plan {
 }
 
 fn plane(pod: &str, cell: Cell) -> DataPlane {
-    DataPlane { pod: pod.to_owned(), connected: true, applied: [].into(), cells: vec![cell] }
+    DataPlane { pod: pod.to_owned(), connected: true, applied: [].into(), ready: Ready::default(), cells: vec![cell] }
 }
 
 fn run() -> Run {

@@ -6,12 +6,20 @@ use crate::{
     decision::Phase,
     look::{Look, Next},
     phase::run::ROLLED_BACK,
+    plan::Split,
     state::{Run, Stage},
     teardown::{self, Patience},
+    verify::{self, Side},
 };
 
 /// The promoted workload takes the traffic from the canary, and the canary goes.
 pub(super) fn finishing(look: &mut Look<'_>, run: &mut Run, course: &Course<'_>) -> Next {
+    let is_on_canary = course.routes.iter().any(|route| !route.is_base() && route.split != Some(Split::Share(0)));
+    let wanted = course.workload.map_or(0, |workload| workload.replicas.min(run.replicas));
+    let reachable = if is_on_canary { verify::reachable(look, course, Side::Stable, wanted) } else { Ok(()) };
+    if let Err((reason, message)) = reachable {
+        return look.say(Phase::Finishing, reason, format!("revision {:?} is complete: {message}", run.revision));
+    }
     if let Err((reason, message)) = teardown::go_on(look, run, course, Patience::Endless) {
         return look.say(Phase::Finishing, reason, format!("revision {:?} is complete: {message}", run.revision));
     }

@@ -13,7 +13,7 @@ use crate::{
     plan::Split,
     routes::WHOLE,
     state::{End, Run, Stable, Stage, Teardown, TeardownPart},
-    verify::{self, Target},
+    verify::{self, Side, Target},
     world::{ReplicaSet, Workload},
 };
 
@@ -33,7 +33,11 @@ pub(super) fn shift(look: &mut Look<'_>, run: &mut Run, course: &Course<'_>) -> 
     if let Err(next) = sized(look, run, course) {
         return next;
     }
-    if let Err((reason, message)) = verify::bring(look, course, Target::Split(&Split::Share(WHOLE))) {
+    let whole = Split::Share(WHOLE);
+    let is_there = course.routes.iter().all(|route| route.split.as_ref() == Some(&whole));
+    let reachable =
+        if is_there { Ok(()) } else { verify::reachable(look, course, Side::Canary, full_size(run, course)) };
+    if let Err((reason, message)) = reachable.and_then(|()| verify::bring(look, course, Target::Split(&whole))) {
         return look.say(Phase::Promoting, reason, message);
     }
     run.verified_share = Some(WHOLE);
@@ -62,12 +66,16 @@ fn sized(look: &mut Look<'_>, run: &mut Run, course: &Course<'_>) -> Result<(), 
         let message = "the workload is scaled to zero, so there is nothing to promote; scale it up";
         return Err(look.say(Phase::Promoting, Reason::WorkloadScaledToZero, message));
     }
-    let wanted = replicas.max(run.replicas);
-    match capacity::ensure(look, run, course, wanted) {
+    match capacity::ensure(look, run, course, full_size(run, course)) {
         Capacity::Ready => Ok(()),
         Capacity::Waiting(message) => Err(look.say(Phase::Promoting, Reason::WaitingForCanary, message)),
         Capacity::Failed(reason, message) => Err(run.end(look, End::rolled_back(reason, message))),
     }
+}
+
+/// As many pods as the workload has or had when the run began.
+fn full_size(run: &Run, course: &Course<'_>) -> i32 {
+    course.workload.map_or(0, |workload| workload.replicas).max(run.replicas)
 }
 
 /// (c) and (d) The workload goes, and is waited for. Judged by ReplicaSets.
@@ -191,7 +199,10 @@ fn keep(look: &mut Look<'_>, run: &mut Run, course: &Course<'_>) {
         });
     }
     let available = look.world.canary_workload.as_ref().map_or(0, |canary| canary.available);
-    if run.end.is_some() || available < run.replicas {
+    if run.end.is_some()
+        || available < run.replicas
+        || verify::reachable(look, course, Side::Canary, run.replicas).is_err()
+    {
         return;
     }
     // Not waited for: the rollout of the workload goes on in any case.

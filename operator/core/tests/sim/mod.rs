@@ -22,7 +22,9 @@ use sluice_operator_core::{
     invariants,
     plan::RoutePlan,
     wants,
-    world::{CanaryWorkload, Frozen, LiveRoute, Operation, Owned, Parent, ReplicaSet, Route, Telemetry, Workload},
+    world::{
+        CanaryWorkload, Frozen, LiveRoute, Operation, Owned, Parent, Ready, ReplicaSet, Route, Telemetry, Workload,
+    },
 };
 use workload::{Deployment, Health, available};
 
@@ -230,7 +232,14 @@ impl Sim {
         }
         let backends =
             Backends { canary: canary.map(|canary| canary.revision.as_str()), stable, versions: &self.versions };
+        let known = Ready {
+            stable: u32::try_from(backends.stable.len()).ok(),
+            canary: canary.and_then(|_| u32::try_from(self.canary_available()).ok()),
+        };
         for plane in &mut self.planes {
+            if plane.connected && !plane.deaf {
+                plane.ready = known;
+            }
             let lost = plane.serve(self.rate, self.now, &backends);
             // Before anything serves there is nothing to lose.
             self.lost += if self.state.stable.is_some() { lost } else { 0 };

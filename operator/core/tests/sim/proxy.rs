@@ -5,7 +5,7 @@ use std::collections::BTreeMap;
 use serde_json::Value;
 use sluice_operator_core::{
     Millis,
-    world::{Cell, DataPlane},
+    world::{Cell, DataPlane, Ready},
 };
 
 use super::workload::Health;
@@ -46,8 +46,12 @@ type Key = (String, String, bool, i64);
 pub(crate) struct Plane {
     pub(crate) pod: String,
     pub(crate) connected: bool,
+    /// It hears of no endpoints for now.
+    pub(crate) deaf: bool,
     /// Per route: the generation that it serves, with what its rules make of requests.
     pub(crate) applied: BTreeMap<String, (i64, Split)>,
+    /// The endpoints that it knows of.
+    pub(crate) ready: Ready,
     cells: BTreeMap<Key, Cell>,
     /// Requests that hang: their cell, since when, and how many.
     hanging: Vec<(Key, Millis, u64)>,
@@ -110,7 +114,9 @@ impl Plane {
         Self {
             pod: pod.to_owned(),
             connected: true,
+            deaf: false,
             applied: BTreeMap::new(),
+            ready: Ready::default(),
             cells: BTreeMap::new(),
             hanging: Vec::new(),
             turn: 0,
@@ -182,6 +188,7 @@ impl Plane {
             pod: self.pod.clone(),
             connected: self.connected,
             applied: self.applied.iter().map(|(name, (generation, _))| (name.clone(), *generation)).collect(),
+            ready: self.ready,
             cells: cells.into_values().collect(),
         }
     }

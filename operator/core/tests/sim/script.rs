@@ -10,7 +10,7 @@
 //! operation promote|abort [revision=v2] [id=1]
 //! user resume|unlabel|scale=6|recreate|remove     what people do to the workload
 //! route edit|restore|remove|create|elsewhere|weights|foreign
-//! dataplane add|remove|disconnect|connect dp2
+//! dataplane add|remove|disconnect|connect|deaf|hearing dp2
 //! telemetry down|up  |  policy off|on  |  plan wrong|right  |  service wrong  |  claimed  |  foreign workload|service
 //! second                                          a second route, in the plan too
 //! delete
@@ -310,7 +310,10 @@ fn dataplane(sim: &mut Sim, what: &str, pod: &str) {
         "remove" => sim.planes.retain(|plane| plane.pod != pod),
         other => {
             for plane in sim.planes.iter_mut().filter(|plane| plane.pod == pod) {
-                plane.connected = other == "connect";
+                match other {
+                    "deaf" | "hearing" => plane.deaf = other == "deaf",
+                    _ => plane.connected = other == "connect",
+                }
             }
         }
     }

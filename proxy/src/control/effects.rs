@@ -15,6 +15,7 @@ use crate::control::{
     fleet::{Fleet, Progress},
     metrics::Metrics,
     objects::Objects,
+    protect::protect,
     publish::{Published, Publisher},
     server::Control,
     services::{self, Services},
@@ -35,6 +36,7 @@ const RESYNC: Duration = Duration::from_mins(1);
 
 /// Brings Services and status to what translations say.
 pub struct Effects {
+    client: Client,
     controller: String,
     publisher: Arc<Publisher>,
     fleet: Arc<Fleet>,
@@ -51,6 +53,7 @@ impl Effects {
     /// Effects of a controller with these arguments.
     pub fn new(args: &Args, client: &Client, control: &Control) -> Self {
         Self {
+            client: client.clone(),
             controller: args.controller_name.clone(),
             publisher: Arc::clone(&control.publisher),
             fleet: Arc::clone(&control.fleet),
@@ -96,20 +99,22 @@ impl Effects {
         if let Some(deadline) = settles.max(connects) {
             return deadline;
         }
-        self.write_status(caches, translation, &published, &progress).await;
-        Instant::now() + if self.writer.take_failed() || services.failed { RETRY } else { RESYNC }
+        let objects = caches.objects();
+        let unprotected = protect(&self.client, &objects, &self.controller).await;
+        self.write_status(caches, &objects, translation, &published, &progress).await;
+        Instant::now() + if self.writer.take_failed() || services.failed || unprotected { RETRY } else { RESYNC }
     }
 
     async fn write_status(
         &mut self,
         caches: &Caches,
+        objects: &Objects,
         translation: &Translation,
         published: &Published,
         progress: &Progress,
     ) {
-        let objects = caches.objects();
         let now = now();
-        self.writer.retain(uids(&objects).into_iter());
+        self.writer.retain(uids(objects).into_iter());
         for plan in &translation.classes {
             let Some(class) = objects.classes.iter().find(|c| c.metadata.name.as_ref() == Some(&plan.name)) else {
                 continue;
@@ -136,7 +141,7 @@ impl Effects {
             let api = self.writer.api(&name.namespace);
             self.writer.write(&api, &**gateway, plan.generation, wanted).await;
         }
-        self.write_routes(translation, &objects, &now).await;
+        self.write_routes(translation, objects, &now).await;
     }
 
     async fn write_routes(&mut self, translation: &Translation, objects: &Objects, now: &str) {

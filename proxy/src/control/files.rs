@@ -44,10 +44,11 @@ pub fn load(dir: &Path) -> anyhow::Result<Objects> {
         let text = fs::read_to_string(&path).with_context(|| format!("cannot read {}", path.display()))?;
         add(&mut objects, &text).with_context(|| format!("cannot use {}", path.display()))?;
     }
+    objects.any_endpoint = true;
     Ok(complete(objects))
 }
 
-/// The objects in a text of YAML documents.
+/// The objects in a text of YAML documents, which are trusted as little as those of a cluster.
 pub fn parse(text: &str) -> anyhow::Result<Objects> {
     let mut objects = Objects::default();
     add(&mut objects, text)?;
@@ -124,5 +125,57 @@ fn complain(translation: &Translation) {
                 tracing::warn!(route = %name, reason = condition.reason, "{}: {}", condition.kind, condition.message);
             }
         }
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use sluice_proxy_core::model::Resource;
+
+    use super::{parse, resources, translate};
+    use crate::control::ports::PortAllocations;
+
+    const MANIFESTS: &str = "
+apiVersion: gateway.networking.k8s.io/v1
+kind: Gateway
+metadata: {name: web}
+spec: {gatewayClassName: sluice, listeners: [{name: http, port: 8080, protocol: HTTP}]}
+---
+apiVersion: gateway.networking.k8s.io/v1
+kind: HTTPRoute
+metadata: {name: web}
+spec: {parentRefs: [{name: web}], rules: [{backendRefs: [{name: app, port: 80}]}]}
+---
+apiVersion: v1
+kind: Service
+metadata: {name: app}
+spec: {ports: [{port: 80}]}
+---
+apiVersion: discovery.k8s.io/v1
+kind: EndpointSlice
+metadata: {name: app, labels: {kubernetes.io/service-name: app}}
+addressType: IPv4
+ports: [{port: 3000}]
+endpoints: [{addresses: [127.0.0.1]}]
+";
+
+    fn endpoints<'a>(resources: impl IntoIterator<Item = &'a Resource>) -> Vec<String> {
+        let backends = resources.into_iter().filter_map(|resource| match resource {
+            Resource::Backend(backend) => Some(&backend.endpoints),
+            Resource::Listener(_) | Resource::Route(_) => None,
+        });
+        backends.flatten().map(|endpoint| endpoint.address.to_string()).collect()
+    }
+
+    #[test]
+    fn a_folder_may_name_backends_on_its_own_host_and_a_tenant_may_not() {
+        let dir = std::env::temp_dir().join(format!("sluice-folder-{}", std::process::id()));
+        std::fs::create_dir_all(&dir).unwrap();
+        std::fs::write(dir.join("all.yaml"), MANIFESTS).unwrap();
+        assert_eq!(endpoints(&resources(&dir).unwrap()), ["127.0.0.1:3000"]);
+        std::fs::remove_dir_all(&dir).unwrap();
+        let of_tenant =
+            translate::translate(&parse(MANIFESTS).unwrap(), &PortAllocations::identity(), super::CONTROLLER);
+        assert!(endpoints(of_tenant.resources.values()).is_empty());
     }
 }

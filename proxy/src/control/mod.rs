@@ -18,6 +18,7 @@ pub mod fleet;
 pub mod metrics;
 pub mod objects;
 pub mod ports;
+pub mod protect;
 pub mod publish;
 pub mod server;
 pub mod services;

@@ -62,6 +62,9 @@ pub struct Objects {
     pub slices: BTreeMap<Name, Vec<Arc<EndpointSlice>>>,
     /// Addresses of our own pods, which no route may reach.
     pub own_addresses: BTreeSet<IpAddr>,
+    /// Whether a Service may have any endpoint. In a cluster its authors are not trusted with what only the data plane
+    /// reaches; a folder's owner is, and backends on loopback are what a folder is for.
+    pub any_endpoint: bool,
 }
 
 impl Objects {

@@ -76,7 +76,8 @@ pub fn backend(reference: &ServiceRef, objects: &Objects) -> model::Backend {
     let name = port.and_then(|port| port.name.as_deref()).unwrap_or_default();
     let mut endpoints: BTreeMap<SocketAddr, bool> = BTreeMap::new();
     for (address, ready) in slices.iter().flat_map(|slice| addresses(slice, name)) {
-        if reachable(address.ip()) && !objects.own_addresses.contains(&address.ip()) {
+        let allowed = reachable(address.ip()) && !objects.own_addresses.contains(&address.ip());
+        if allowed || objects.any_endpoint {
             // A pod that moves from one slice to another is in both for a moment.
             *endpoints.entry(address).or_default() |= ready;
         }

@@ -7,54 +7,73 @@
 //! A request belongs to the listener with the most specific host name that matches; a miss there is never looked up in
 //! another listener. On the listener, rules of more specific host names go first, and a request that matches none of
 //! them falls through to the less specific ones.
+//!
+//! A snapshot shares with the one before it what is the same in both, so that a change costs what it touches and not
+//! what is there: a weight edit makes one route anew, and no table.
 
 mod build;
+mod compile;
+mod place;
+mod slots;
 #[cfg(test)]
 mod tests;
 
-use std::collections::HashMap;
+use std::collections::{BTreeMap, HashMap};
 use std::net::SocketAddr;
 use std::sync::Arc;
 
 use http::request;
 
-use crate::cells::CellId;
+use crate::cells::{CellId, Cells};
 use crate::filter::{Filters, Redirection};
+use crate::matching::precedence::Precedence;
 use crate::matching::{Hosts, Matcher};
-use crate::model::Protocol;
+use crate::model::{Protocol, Resource};
 use crate::pick::Split;
+use slots::Slots;
 
-pub use build::{BuildError, Problem};
+pub use build::Problem;
+pub use compile::{BuildError, Compiler};
 
 /// Everything that a data plane serves at one moment.
-#[derive(Debug, Default)]
+#[derive(Clone, Debug, Default)]
 pub struct Snapshot {
-    ports: Vec<(u16, Hosts<ListenerTable>)>,
-    rules: Vec<Rule>,
-    backends: Vec<Backend>,
+    ports: Vec<(u16, Hosts<Arc<ListenerTable>>)>,
+    routes: Slots<[Rule]>,
+    backends: Slots<Backend>,
     /// Addresses that may get new requests, whichever backend they are of.
-    wanted: HashMap<(SocketAddr, Protocol), Readiness>,
+    wanted: Arc<HashMap<(SocketAddr, Protocol), Readiness>>,
 }
 
 /// What is looked up on one listener.
-#[derive(Debug, Default)]
+#[derive(Clone, Debug, Default)]
 struct ListenerTable {
-    /// The listener's id; empty until a listener takes the place.
-    id: String,
+    /// Port in the Gateway's spec.
     port: u16,
-    hosts: Hosts<Vec<Candidate>>,
+    hosts: Hosts<Arc<Vec<Candidate>>>,
 }
 
 /// One match of one rule, among others in order of precedence.
 #[derive(Clone, Debug)]
 struct Candidate {
-    matcher: Arc<Matcher>,
+    condition: Arc<Condition>,
+    /// The slot of its route.
+    route: u32,
+}
+
+/// A compiled match, and which of several wins.
+#[derive(Debug)]
+struct Condition {
+    precedence: Precedence,
+    matcher: Matcher,
+    /// The place of its rule in the route.
     rule: u32,
 }
 
 /// What a request matched.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
 pub struct Matched {
+    route: u32,
     rule: u32,
     /// Port of the listener in the Gateway's spec.
     pub listener_port: u16,
@@ -102,11 +121,12 @@ pub struct Arm {
     pub valid: bool,
     /// Applied after the rule's filters.
     pub filters: Filters,
-    position: Option<u32>,
+    /// The slot of its backend.
+    slot: u32,
 }
 
 /// Where requests to a backend can go.
-#[derive(Debug)]
+#[derive(Debug, PartialEq, Eq)]
 pub struct Backend {
     /// `namespace/service:port`
     pub id: Arc<str>,
@@ -114,6 +134,8 @@ pub struct Backend {
     pub protocol: Protocol,
     /// Endpoints for new requests: the ready ones, or, when none is, those that still serve while they terminate.
     pub endpoints: Box<[SocketAddr]>,
+    /// Of all its endpoints.
+    readiness: Readiness,
 }
 
 /// Whether an address gets new requests because it is ready or because nothing else is.
@@ -126,6 +148,18 @@ pub enum Readiness {
 }
 
 impl Snapshot {
+    /// Compiles resources that share nothing with an earlier snapshot.
+    pub fn build<'a>(resources: impl IntoIterator<Item = &'a Resource>, cells: &mut Cells) -> Result<Self, BuildError> {
+        let mut all = BTreeMap::new();
+        for resource in resources {
+            if all.insert(resource.key(), resource).is_some() {
+                return Err(BuildError { resource: resource.key(), problem: Problem::Duplicate });
+            }
+        }
+        let changes = all.into_iter().map(|(key, resource)| (key, Some(resource)));
+        Compiler::default().update(changes, cells)
+    }
+
     /// The ports to listen on.
     pub fn ports(&self) -> impl Iterator<Item = u16> {
         self.ports.iter().map(|(port, _)| *port)
@@ -135,20 +169,21 @@ impl Snapshot {
     pub fn route(&self, bind_port: u16, host: &str, path: &str, request: &request::Parts) -> Option<Matched> {
         let (_, listeners) = self.ports.iter().find(|(port, _)| *port == bind_port)?;
         let listener = listeners.matching(host).next()?;
-        let mut candidates = listener.hosts.matching(host).flatten();
-        let candidate = candidates.find(|candidate| candidate.matcher.matches(path, request))?;
-        let prefix = candidate.matcher.path.prefix_len();
-        Some(Matched { rule: candidate.rule, listener_port: listener.port, prefix })
+        let mut candidates = listener.hosts.matching(host).flat_map(|candidates| &**candidates);
+        let Candidate { condition, route } =
+            candidates.find(|candidate| candidate.condition.matcher.matches(path, request))?;
+        let prefix = condition.matcher.path.prefix_len();
+        Some(Matched { route: *route, rule: condition.rule, listener_port: listener.port, prefix })
     }
 
-    /// The rule that was matched in this snapshot.
-    pub fn rule(&self, matched: Matched) -> &Rule {
-        &self.rules[matched.rule as usize]
+    /// The rule that was matched in this snapshot; none for what was matched in another one.
+    pub fn rule(&self, matched: Matched) -> Option<&Rule> {
+        self.routes.get(matched.route)?.get(matched.rule as usize)
     }
 
     /// The backend of an arm of this snapshot; none when it is not among the resources.
     pub fn backend(&self, arm: &Arm) -> Option<&Backend> {
-        Some(&self.backends[arm.position? as usize])
+        self.backends.get(arm.slot)
     }
 
     /// Whether and why an address gets new requests.
@@ -158,9 +193,15 @@ impl Snapshot {
 
     /// Every arm of every rule.
     pub fn arms(&self) -> impl Iterator<Item = &Arm> {
-        self.rules.iter().flat_map(|rule| match &rule.action {
+        self.routes.iter().flatten().flat_map(|rule| match &rule.action {
             Action::Forward { arms, .. } => &**arms,
             Action::NoBackend | Action::Redirect(_) => &[],
         })
+    }
+
+    /// Whether the same addresses get new requests, for the same reasons, as in another snapshot that came before or
+    /// after. False when it would take long to find out.
+    pub fn has_endpoints_of(&self, other: &Self) -> bool {
+        Arc::ptr_eq(&self.wanted, &other.wanted)
     }
 }

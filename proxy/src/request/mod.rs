@@ -53,7 +53,7 @@ async fn answer(open: &Open, mut head: request::Parts, body: Incoming) -> Result
     let snapshot = open.worker.snapshot();
     let host = host_of(&head);
     let matched = snapshot.route(open.connection.bind_port, &host, head.uri.path(), &head).ok_or(Failure::NoRoute)?;
-    let rule = snapshot.rule(matched);
+    let rule = snapshot.rule(matched).ok_or(Failure::NoRoute)?;
     match &rule.action {
         Action::Forward { split, arms } => {
             drop(host);

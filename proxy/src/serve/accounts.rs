@@ -124,8 +124,11 @@ impl Plane {
             }
         }
         snapshots.earlier = earlier;
-        let named: HashSet<CellId> = std::iter::once(&snapshots.current)
-            .chain(&snapshots.earlier)
+        let compiler = self.compiler.borrow();
+        // The newest one may be on its way to the workers.
+        let named: HashSet<CellId> = std::iter::once(compiler.current())
+            .chain([&*snapshots.current])
+            .chain(snapshots.earlier.iter().map(|snapshot| &**snapshot))
             .flat_map(|snapshot| snapshot.arms().map(|arm| arm.cell))
             .collect();
         let (mut cells, mut accounts) = (self.cells.borrow_mut(), self.accounts.borrow_mut());

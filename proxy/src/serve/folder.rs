@@ -9,7 +9,7 @@ use std::time::{Duration, SystemTime};
 use anyhow::Context;
 use tokio::signal::unix::{SignalKind, signal};
 
-use super::plane::{Plane, Resources};
+use super::plane::{Changed, Plane, Resources};
 use super::state::read_resources;
 use crate::control::files;
 
@@ -48,7 +48,7 @@ pub(super) async fn follow(plane: &Rc<Plane>, source: Source) -> anyhow::Result<
     let mut reload = signal(SignalKind::hangup())?;
     let mut seen = stamp(source.path())?;
     let mut update = 1;
-    plane.apply(update, &source.read()?).await?;
+    plane.apply(update, &source.read()?, &Changed::All).await?;
     loop {
         let asked = tokio::time::timeout(INTERVAL, reload.recv()).await.is_ok();
         // Taken before reading: a change in between is found the next time.
@@ -59,7 +59,7 @@ pub(super) async fn follow(plane: &Rc<Plane>, source: Source) -> anyhow::Result<
         seen = now;
         update += 1;
         let applied = match source.read() {
-            Ok(resources) => plane.apply(update, &resources).await.map_err(Into::into),
+            Ok(resources) => plane.apply(update, &resources, &Changed::All).await.map_err(Into::into),
             Err(error) => Err(error),
         };
         if let Err(error) = applied {

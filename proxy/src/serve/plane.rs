@@ -1,7 +1,7 @@
 //! The data plane as its control thread sees it: workers, listeners, and what they serve.
 
 use std::cell::{Cell, RefCell};
-use std::collections::{BTreeMap, HashMap};
+use std::collections::{BTreeMap, BTreeSet, HashMap};
 use std::io;
 use std::net::IpAddr;
 use std::rc::Rc;
@@ -10,7 +10,7 @@ use std::sync::atomic::Ordering::Relaxed;
 
 use sluice_proxy_core::cells::Cells;
 use sluice_proxy_core::model::Resource;
-use sluice_proxy_core::table::{BuildError, Snapshot};
+use sluice_proxy_core::table::{BuildError, Compiler, Snapshot};
 use tokio::net::TcpListener;
 use tokio::sync::{oneshot, watch};
 
@@ -20,6 +20,15 @@ use super::worker::{Message, WorkerHandle};
 
 /// Resources by key.
 pub(crate) type Resources = BTreeMap<String, Resource>;
+
+/// Which resources may differ from those that are served.
+#[derive(Clone, Debug, PartialEq, Eq)]
+pub(crate) enum Changed {
+    /// Any of them, and there may be some that are not wanted any more.
+    All,
+    /// Those of these keys, whether they are there or not.
+    Keys(BTreeSet<String>),
+}
 
 /// What the data plane is doing, for those outside.
 #[derive(Clone, Copy, Debug, PartialEq, Eq, PartialOrd, Ord)]
@@ -56,6 +65,7 @@ pub(crate) enum ApplyError {
 pub(crate) struct Plane {
     pub(super) workers: Rc<[WorkerHandle]>,
     pub(super) cells: RefCell<Cells>,
+    pub(super) compiler: RefCell<Compiler>,
     pub(super) accounts: RefCell<Accounts>,
     pub(super) snapshots: RefCell<Snapshots>,
     /// Number of the update that is served.
@@ -79,6 +89,7 @@ impl Plane {
         Ok(Rc::new(Self {
             workers: workers.into(),
             cells: RefCell::default(),
+            compiler: RefCell::default(),
             accounts: RefCell::default(),
             snapshots: RefCell::default(),
             update: Cell::new(0),
@@ -88,11 +99,10 @@ impl Plane {
         }))
     }
 
-    /// Serves `resources`: when this returns well, every worker does and every port is bound. Not to be called again
-    /// before it has returned.
-    pub(crate) async fn apply(&self, update: u64, resources: &Resources) -> Result<(), ApplyError> {
-        let built = Snapshot::build(resources.values(), &mut self.cells.borrow_mut());
-        let snapshot = Arc::new(built?);
+    /// Serves `resources`, of which those that are not among `changed` are served already: when this returns well, every
+    /// worker does and every port is bound. Not to be called again before it has returned.
+    pub(crate) async fn apply(&self, update: u64, resources: &Resources, changed: &Changed) -> Result<(), ApplyError> {
+        let snapshot = Arc::new(self.compile(resources, changed)?);
         let bound = self.bind_new(&snapshot)?;
         self.swap(&snapshot).await?;
         let mut listeners = self.listeners.borrow_mut();
@@ -111,6 +121,19 @@ impl Plane {
             tracing::info!(update, "Ready");
         }
         Ok(())
+    }
+
+    fn compile(&self, resources: &Resources, changed: &Changed) -> Result<Snapshot, BuildError> {
+        let mut compiler = self.compiler.borrow_mut();
+        let keys: BTreeSet<String> = match changed {
+            Changed::All => compiler.keys().chain(resources.keys().cloned()).collect(),
+            Changed::Keys(keys) => keys.clone(),
+        };
+        let changes = keys.into_iter().map(|key| {
+            let resource = resources.get(&key);
+            (key, resource)
+        });
+        compiler.update(changes, &mut self.cells.borrow_mut())
     }
 
     fn bind_new(&self, snapshot: &Snapshot) -> Result<Vec<(u16, TcpListener)>, ApplyError> {

@@ -1,6 +1,7 @@
 //! The stream to the controller: configuration down, acknowledgements and counters up. Without the controller the data
 //! plane goes on with what it serves.
 
+use std::collections::BTreeSet;
 use std::convert::Infallible;
 use std::path::PathBuf;
 use std::rc::Rc;
@@ -18,7 +19,7 @@ use tonic::metadata::MetadataValue;
 use tonic::transport::{Certificate, Channel, ClientTlsConfig, Endpoint};
 use tonic::{Request, Streaming};
 
-use super::plane::{Plane, Resources, Stage};
+use super::plane::{Changed, Plane, Resources, Stage};
 use super::state::StateFile;
 
 /// Shortest and longest time between two attempts to connect.
@@ -44,7 +45,7 @@ pub(super) struct Link {
 /// Serves what was saved, then what the controller says, for ever.
 pub(super) async fn follow(plane: &Rc<Plane>, link: &Link, state: Option<StateFile>) -> Infallible {
     if let Some(resources) = state.as_ref().and_then(StateFile::load) {
-        match plane.apply(0, &resources).await {
+        match plane.apply(0, &resources, &Changed::All).await {
             Ok(()) => tracing::info!("Serving the saved configuration until the controller answers"),
             Err(error) => tracing::warn!(%error, "Cannot serve the saved configuration"),
         }
@@ -88,7 +89,7 @@ async fn converse(
     plane.accounts.borrow_mut().start_sending();
     let mut stages = plane.stage.subscribe();
     let (mut announced, mut unsaved) = (false, false);
-    let mut resources = Resources::new();
+    let mut held = Received { resources: Resources::new(), unserved: Changed::All };
     let mut seconds = tokio::time::interval(Duration::from_secs(1));
     seconds.set_missed_tick_behavior(MissedTickBehavior::Delay);
     loop {
@@ -99,7 +100,7 @@ async fn converse(
             received = down.message() => match received?.and_then(|message| message.update) {
                 Some(update) => {
                     *answered = true;
-                    let ack = receive(plane, &mut resources, update).await;
+                    let ack = receive(plane, &mut held, update).await;
                     unsaved = ack.error.is_empty();
                     up.send(message(Up::Ack(ack))).await?;
                 }
@@ -110,7 +111,7 @@ async fn converse(
                 push(plane, &up);
                 // Once a second at most: saving takes longer than serving.
                 if let Some(state) = state.filter(|_| std::mem::take(&mut unsaved)) {
-                    state.save(&resources);
+                    state.save(&held.resources);
                 }
             }
         }
@@ -142,14 +143,24 @@ fn message(message: Up) -> v1::FromDataPlane {
     v1::FromDataPlane { message: Some(message) }
 }
 
+/// Resources as the controller believes us to have them, also when they are not served: its deltas build on that.
+struct Received {
+    resources: Resources,
+    /// What changed since the last update that is served.
+    unserved: Changed,
+}
+
 /// Serves an update, or says why not.
-async fn receive(plane: &Plane, resources: &mut Resources, update: v1::Update) -> v1::Ack {
+async fn receive(plane: &Plane, received: &mut Received, update: v1::Update) -> v1::Ack {
     let number = update.update;
-    let merged = merge(resources, update);
+    let merged = merge(received, update);
     let applied = match merged {
-        Ok(()) => plane.apply(number, resources).await.map_err(anyhow::Error::from),
+        Ok(()) => plane.apply(number, &received.resources, &received.unserved).await.map_err(anyhow::Error::from),
         Err(error) => Err(error),
     };
+    if applied.is_ok() {
+        received.unserved = Changed::Keys(BTreeSet::new());
+    }
     let error = applied.err().map(|error| format!("{error:#}")).unwrap_or_default();
     if !error.is_empty() {
         tracing::error!(update = number, error, "Refused a configuration");
@@ -157,18 +168,22 @@ async fn receive(plane: &Plane, resources: &mut Resources, update: v1::Update) -
     v1::Ack { update: number, error }
 }
 
-/// Resources as the controller believes us to have them, also when they are not served: its deltas build on that.
-fn merge(resources: &mut Resources, update: v1::Update) -> anyhow::Result<()> {
+fn merge(received: &mut Received, update: v1::Update) -> anyhow::Result<()> {
     if update.full {
-        resources.clear();
+        received.resources.clear();
+        received.unserved = Changed::All;
     }
     for key in &update.remove {
-        resources.remove(key);
+        received.resources.remove(key);
+    }
+    if let Changed::Keys(keys) = &mut received.unserved {
+        keys.extend(update.upsert.iter().map(|resource| resource.key.clone()).chain(update.remove));
     }
     let mut unreadable = Ok(());
     for v1::Resource { key, json } in update.upsert {
         match serde_json::from_slice::<Resource>(&json) {
-            Ok(resource) => drop(resources.insert(key, resource)),
+            Ok(resource) if resource.key() == key => drop(received.resources.insert(key, resource)),
+            Ok(resource) => unreadable = Err(anyhow::anyhow!("{key} holds {}", resource.key())),
             Err(error) => unreadable = Err(error).with_context(|| format!("cannot read {key}")),
         }
     }

@@ -170,7 +170,9 @@ impl Worker {
             }
             Message::Drain { spread } => self.drain(spread.as_secs() as u32),
             Message::Swap(snapshot, served) => {
-                self.pools.follow(&snapshot);
+                if !snapshot.has_endpoints_of(&self.snapshot.borrow()) {
+                    self.pools.follow(&snapshot);
+                }
                 *self.snapshot.borrow_mut() = Rc::new(Served(snapshot));
                 let _ = served.send(());
             }

@@ -8,6 +8,7 @@ use hyper::client::conn::{http1, http2};
 use hyper_util::rt::{TokioIo, TokioTimer};
 use tokio::net::TcpStream;
 
+use super::socket::Socket;
 use crate::request::body::RequestBody;
 use crate::serve::worker::LocalExecutor;
 
@@ -36,7 +37,7 @@ pub(crate) enum ConnectError {
     TimedOut,
 }
 
-async fn open(address: SocketAddr) -> Result<TokioIo<TcpStream>, ConnectError> {
+async fn open(address: SocketAddr) -> Result<TcpStream, ConnectError> {
     let stream = tokio::time::timeout(CONNECT_TIMEOUT, TcpStream::connect(address))
         .await
         .map_err(|_| ConnectError::TimedOut)?
@@ -46,22 +47,30 @@ async fn open(address: SocketAddr) -> Result<TokioIo<TcpStream>, ConnectError> {
         })?;
     // Only a hint: a connection without it still works.
     let _ = stream.set_nodelay(true);
-    Ok(TokioIo::new(stream))
+    Ok(stream)
+}
+
+/// An HTTP/1.1 connection that is open.
+#[derive(Debug)]
+pub(crate) struct Http1 {
+    pub(super) sender: http1::SendRequest<RequestBody>,
+    pub(super) socket: Socket,
 }
 
 /// Opens an HTTP/1.1 connection. A task of the worker drives it until its sender is dropped.
-pub(crate) async fn http1(address: SocketAddr) -> Result<http1::SendRequest<RequestBody>, ConnectError> {
-    let io = open(address).await?;
+pub(crate) async fn http1(address: SocketAddr) -> Result<Http1, ConnectError> {
+    let socket = Socket::new(open(address).await?);
+    let io = TokioIo::new(socket.clone());
     let (sender, connection) =
         http1::Builder::new().max_header_size(MAX_HEAD_BYTES).handshake(io).await.map_err(ConnectError::Handshake)?;
     // Its errors reach the request through the sender.
     tokio::task::spawn_local(connection);
-    Ok(sender)
+    Ok(Http1 { sender, socket })
 }
 
 /// Opens an HTTP/2 connection with prior knowledge. A task of the worker drives it until its senders are dropped.
 pub(crate) async fn http2(address: SocketAddr) -> Result<http2::SendRequest<RequestBody>, ConnectError> {
-    let io = open(address).await?;
+    let io = TokioIo::new(open(address).await?);
     let (sender, connection) = http2::Builder::new(LocalExecutor)
         .timer(TokioTimer::new())
         .initial_stream_window_size(STREAM_WINDOW)

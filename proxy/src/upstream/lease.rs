@@ -5,9 +5,9 @@ use std::rc::Rc;
 
 use http::{Request, Response};
 use hyper::body::Incoming;
-use hyper::client::conn::http1;
 use sluice_proxy_core::model::Protocol;
 
+use super::connect::Http1;
 use super::pool::{Endpoint, InFlight, Shared};
 use crate::request::body::RequestBody;
 
@@ -22,7 +22,7 @@ pub(crate) struct Lease {
 
 #[derive(Debug)]
 pub(super) enum Sender {
-    Http1(http1::SendRequest<RequestBody>),
+    Http1(Http1),
     Http2(Stream),
 }
 
@@ -75,7 +75,7 @@ impl Lease {
     /// Sends a request and waits for the head of its response.
     pub(crate) async fn send(&mut self, request: Request<RequestBody>) -> Result<Response<Incoming>, SendError> {
         let sent = match &mut self.sender {
-            Sender::Http1(sender) => sender.try_send_request(request).await,
+            Sender::Http1(connection) => connection.sender.try_send_request(request).await,
             Sender::Http2(stream) => stream.shared.sender.clone().try_send_request(request).await,
         };
         sent.map_err(|mut error| SendError { unsent: error.take_message().map(Box::new), error: error.into_error() })
@@ -84,8 +84,8 @@ impl Lease {
     /// Gives the connection back after a whole response to a whole request.
     pub(crate) fn put_back(self, now: u32) {
         let Self { in_flight, sender, reused: _ } = self;
-        if let Sender::Http1(sender) = sender {
-            in_flight.endpoint.put_back(sender, now);
+        if let Sender::Http1(connection) = sender {
+            in_flight.endpoint.put_back(connection, now);
         }
     }
 }

@@ -3,6 +3,7 @@
 pub(crate) mod connect;
 mod lease;
 mod pool;
+mod socket;
 
 pub(crate) use lease::{Lease, SendError};
 pub(crate) use pool::Pools;

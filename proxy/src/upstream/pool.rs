@@ -7,20 +7,24 @@ use std::cell::{Cell, RefCell};
 use std::collections::HashMap;
 use std::net::SocketAddr;
 use std::rc::Rc;
+use std::time::{Duration, Instant};
 
-use hyper::client::conn::{http1, http2};
+use hyper::client::conn::http2;
 use sluice_proxy_core::model::Protocol;
 use sluice_proxy_core::pick;
 use sluice_proxy_core::table::{Backend, Snapshot};
 use tokio::sync::Mutex;
 
-use super::connect::{self, ConnectError};
+use super::connect::{self, ConnectError, Http1};
 use super::lease::{Lease, Sender, Stream};
 use crate::request::body::RequestBody;
 
 /// Seconds after which an idle connection is not used any more: servers commonly close theirs after five or more, and a
 /// request that crosses with that is lost when it may not be repeated.
 const IDLE_SECONDS: u32 = 3;
+/// How long a connection may have been idle and still be taken without asking the kernel whether it is open: under load
+/// the worker has heard of everything by then, and the question would cost each request a system call.
+const UNASKED: Duration = Duration::from_millis(1);
 /// Seconds during which other endpoints are preferred to one that refused a connection.
 const REFUSED_SECONDS: u32 = 2;
 /// Streams on one HTTP/2 connection before another is opened.
@@ -49,8 +53,16 @@ pub(crate) struct Endpoint {
 
 #[derive(Debug)]
 struct Idle {
-    sender: http1::SendRequest<RequestBody>,
+    connection: Http1,
     since: u32,
+    /// The same to the precision of the clock.
+    at: Instant,
+}
+
+impl Idle {
+    fn is_closed(&self) -> bool {
+        self.connection.sender.is_closed() || (self.at.elapsed() > UNASKED && !self.connection.socket.is_quiet())
+    }
 }
 
 /// An HTTP/2 connection and the streams that this worker has open on it.
@@ -124,7 +136,7 @@ impl Pools {
     /// Closes what has been idle for long. Called every second.
     pub(crate) fn sweep(&self, now: u32) {
         self.endpoints.borrow_mut().retain(|_, endpoint| {
-            endpoint.idle.borrow_mut().retain(|idle| !idle.sender.is_closed() && !is_old(idle, now));
+            endpoint.idle.borrow_mut().retain(|idle| !idle.connection.sender.is_closed() && !is_old(idle, now));
             endpoint.shared.borrow_mut().retain(|shared| !shared.sender.is_closed());
             endpoint.wanted.get() || endpoint.in_flight.get() > 0
         });
@@ -151,25 +163,25 @@ impl Endpoint {
     }
 
     async fn lease_http1(self: &Rc<Self>, fresh: bool, now: u32) -> Result<Lease, ConnectError> {
-        if !fresh && let Some(sender) = self.take_idle(now).await {
-            return Ok(Lease::new(Rc::clone(self), Sender::Http1(sender), true));
+        if !fresh && let Some(connection) = self.take_idle(now).await {
+            return Ok(Lease::new(Rc::clone(self), Sender::Http1(connection), true));
         }
         // Counted before it is open, so that an endpoint that is slow to accept does not look idle.
         let opening = InFlight::new(Rc::clone(self));
-        let sender = connect::http1(self.address).await?;
+        let connection = connect::http1(self.address).await?;
         drop(opening);
-        Ok(Lease::new(Rc::clone(self), Sender::Http1(sender), false))
+        Ok(Lease::new(Rc::clone(self), Sender::Http1(connection), false))
     }
 
-    async fn take_idle(&self, now: u32) -> Option<http1::SendRequest<RequestBody>> {
+    async fn take_idle(&self, now: u32) -> Option<Http1> {
         let mut finishing = None;
         loop {
             let idle = self.idle.borrow_mut().pop();
             match idle {
-                Some(idle) if idle.sender.is_closed() || is_old(&idle, now) => {}
-                Some(idle) if idle.sender.is_ready() => {
+                Some(idle) if is_old(&idle, now) || idle.is_closed() => {}
+                Some(idle) if idle.connection.sender.is_ready() => {
                     self.idle.borrow_mut().extend(finishing);
-                    return Some(idle.sender);
+                    return Some(idle.connection);
                 }
                 // Its last response has ended, but its task has not run since.
                 Some(idle) if finishing.is_none() => finishing = Some(idle),
@@ -178,8 +190,8 @@ impl Endpoint {
             }
         }
         let mut idle = finishing?;
-        idle.sender.ready().await.ok()?;
-        Some(idle.sender)
+        idle.connection.sender.ready().await.ok()?;
+        Some(idle.connection)
     }
 
     /// One that has ended is not among the shared ones any more, so there is no need to ask for a fresh one.
@@ -211,9 +223,9 @@ impl Endpoint {
     }
 
     /// Takes back a connection on which a response has ended.
-    pub(super) fn put_back(&self, sender: http1::SendRequest<RequestBody>, now: u32) {
-        if self.wanted.get() && !sender.is_closed() {
-            self.idle.borrow_mut().push(Idle { sender, since: now });
+    pub(super) fn put_back(&self, connection: Http1, now: u32) {
+        if self.wanted.get() && !connection.sender.is_closed() {
+            self.idle.borrow_mut().push(Idle { connection, since: now, at: Instant::now() });
         }
     }
 }
@@ -234,5 +246,41 @@ impl InFlight {
 impl Drop for InFlight {
     fn drop(&mut self) {
         self.endpoint.in_flight.set(self.endpoint.in_flight.get() - 1);
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use std::net::TcpListener;
+    use std::time::Instant;
+
+    use sluice_proxy_core::model::Protocol;
+    use tokio::task::LocalSet;
+
+    use super::{Pools, UNASKED};
+
+    /// The worker has not run since its backend closed the connection: only the kernel knows of it.
+    #[test]
+    fn an_idle_connection_that_was_closed_unnoticed_is_not_taken() {
+        let runtime = tokio::runtime::Builder::new_current_thread().enable_all().build().expect("runtime");
+        LocalSet::new().block_on(&runtime, async {
+            let backend = TcpListener::bind("127.0.0.1:0").expect("bound");
+            let endpoint = Pools::default().endpoint(backend.local_addr().expect("address"), Protocol::Http1);
+            for closes in [false, true] {
+                let lease = endpoint.lease(true, 0).await.expect("a connection");
+                let (accepted, _) = backend.accept().expect("accepted");
+                // The task that drives the connection begins.
+                tokio::task::yield_now().await;
+                lease.put_back(0);
+                let kept = (!closes).then_some(accepted);
+                let idle_since = Instant::now();
+                while idle_since.elapsed() <= UNASKED {
+                    std::hint::spin_loop();
+                }
+                let lease = endpoint.lease(false, 0).await.expect("a connection");
+                assert_eq!(lease.reused, !closes);
+                drop((lease, kept));
+            }
+        });
     }
 }

@@ -2,13 +2,14 @@
 
 use std::borrow::Cow;
 use std::collections::HashMap;
+use std::sync::Arc;
 
 /// Values by host name.
 #[derive(Clone, Debug)]
 pub struct Hosts<T> {
-    exact: HashMap<Box<str>, T>,
+    exact: HashMap<Arc<str>, T>,
     /// By what follows the `*`, the dot included.
-    wildcard: HashMap<Box<str>, T>,
+    wildcard: HashMap<Arc<str>, T>,
     any: Option<T>,
 }
 
@@ -44,9 +45,15 @@ impl<T> Hosts<T> {
         exact.into_iter().chain(wildcard).chain(&self.any)
     }
 
-    /// Every value, to be changed.
-    pub fn values_mut(&mut self) -> impl Iterator<Item = &mut T> {
-        self.exact.values_mut().chain(self.wildcard.values_mut()).chain(&mut self.any)
+    /// Removes the value of a host name as written in the API.
+    pub fn remove(&mut self, hostname: Option<&str>) {
+        match hostname {
+            None => self.any = None,
+            Some(name) => match name.strip_prefix('*') {
+                Some(suffix) => drop(self.wildcard.remove(&*suffix.to_ascii_lowercase())),
+                None => drop(self.exact.remove(&*name.to_ascii_lowercase())),
+            },
+        }
     }
 }
 

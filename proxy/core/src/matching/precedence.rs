@@ -2,22 +2,24 @@
 //!
 //! Gateway API, `HTTPRouteRule.matches`: exact path, then the prefix with the most characters, then a method match, then
 //! the most header matches, then the most query parameter matches; then the oldest route, the first by
-//! `namespace/name`, and the first rule. Regular expressions are left to the implementation: ours stand between exact
-//! and prefix, the longest pattern first, because behind a catch-all prefix they would never be asked.
+//! `namespace/name`, and the first rule. The specification leaves it to the implementation where regular expressions
+//! stand: ours are between exact and prefix (as in Envoy Gateway and nginx), the longest pattern first. Behind prefixes
+//! the usual catch-all `/` of a route would keep every one of them from being asked.
 
 use std::cmp::Reverse;
+use std::sync::Arc;
 
 use crate::model::{Match, PathMatch, Route};
 
 /// The rank of one match of one rule of one route.
 #[derive(Clone, Debug, PartialEq, Eq, PartialOrd, Ord)]
-pub struct Precedence<'a> {
+pub struct Precedence {
     path: PathRank,
     no_method: bool,
     headers: Reverse<usize>,
     query: Reverse<usize>,
     created: i64,
-    route: &'a str,
+    route: Arc<str>,
     rule: usize,
     position: usize,
 }
@@ -29,9 +31,9 @@ enum PathRank {
     Prefix(Reverse<usize>),
 }
 
-impl<'a> Precedence<'a> {
-    /// The rank of `condition`, which stands at `position` in the rule at `rule` of `route`.
-    pub fn new(route: &'a Route, rule: usize, position: usize, condition: &Match) -> Self {
+impl Precedence {
+    /// The rank of `condition`, which stands at `position` in the rule at `rule` of `route` (whose id is `id`).
+    pub fn new(route: &Route, id: &Arc<str>, rule: usize, position: usize, condition: &Match) -> Self {
         let path = match &condition.path {
             None => PathRank::Prefix(Reverse(0)),
             Some(PathMatch::Exact(_)) => PathRank::Exact,
@@ -44,7 +46,7 @@ impl<'a> Precedence<'a> {
             headers: Reverse(condition.headers.len()),
             query: Reverse(condition.query.len()),
             created: route.created,
-            route: &route.id,
+            route: Arc::clone(id),
             rule,
             position,
         }

@@ -1,4 +1,4 @@
-//! Resources to snapshot.
+//! One resource, compiled.
 
 use std::collections::HashMap;
 use std::net::SocketAddr;
@@ -6,23 +6,14 @@ use std::sync::Arc;
 
 use http::{HeaderName, Method};
 
-use super::{Action, Arm, Backend, Candidate, ListenerTable, Readiness, Rule, Snapshot};
+use super::slots::Places;
+use super::{Action, Arm, Backend, Condition, Readiness, Rule};
 use crate::cells::{CellKey, Cells};
 use crate::filter::{FilterError, Filters};
 use crate::matching::precedence::Precedence;
-use crate::matching::{Hosts, Matcher, PathMatcher, ValueMatcher};
-use crate::model::{self, Match, Resource, Route, ValueMatch};
+use crate::matching::{Matcher, PathMatcher, ValueMatcher};
+use crate::model::{self, Match, Route, ValueMatch};
 use crate::pick::Split;
-
-/// A resource that cannot be served, and why.
-#[derive(Debug, thiserror::Error)]
-#[error("{resource}: {problem}")]
-pub struct BuildError {
-    /// Key of the resource.
-    pub resource: String,
-    /// What is wrong with it.
-    pub problem: Problem,
-}
 
 /// What can be wrong with a resource.
 #[derive(Debug, thiserror::Error)]
@@ -50,165 +41,121 @@ pub enum Problem {
     Regex(#[from] regex::Error),
 }
 
-impl Snapshot {
-    /// Compiles resources. References to what is not among them are not an error: a route waits for its listener, and a
-    /// backend that is not there has no endpoints.
-    pub fn build<'a>(resources: impl IntoIterator<Item = &'a Resource>, cells: &mut Cells) -> Result<Self, BuildError> {
-        let mut builder = Builder { cells, snapshot: Self::default(), backends: HashMap::new(), names: HashMap::new() };
-        let (mut listeners, mut routes) = (HashMap::new(), Vec::new());
-        for resource in resources {
-            let duplicate = match resource {
-                Resource::Backend(backend) => builder.add_backend(backend),
-                Resource::Listener(listener) => listeners.insert(listener.id.as_str(), listener).is_some(),
-                Resource::Route(route) => {
-                    routes.push(route);
-                    false
-                }
-            };
-            if duplicate {
-                return Err(BuildError { resource: resource.key(), problem: Problem::Duplicate });
+/// The places of backends, given out when the first route names one or it comes itself, whichever is earlier.
+#[derive(Debug, Default)]
+pub(super) struct Backends {
+    known: HashMap<Arc<str>, Known>,
+    places: Places,
+}
+
+#[derive(Debug)]
+struct Known {
+    id: Arc<str>,
+    slot: u32,
+    /// Arms that name it, and itself while it is there.
+    uses: usize,
+}
+
+impl Backends {
+    /// Uses a backend once more.
+    pub(super) fn acquire(&mut self, name: &str) -> (Arc<str>, u32) {
+        if let Some(known) = self.known.get_mut(name) {
+            known.uses += 1;
+            return (Arc::clone(&known.id), known.slot);
+        }
+        let (id, slot) = (Arc::<str>::from(name), self.places.take());
+        self.known.insert(Arc::clone(&id), Known { id: Arc::clone(&id), slot, uses: 1 });
+        (id, slot)
+    }
+
+    /// Whether nobody uses any.
+    #[cfg(test)]
+    pub(super) fn is_empty(&self) -> bool {
+        self.known.is_empty()
+    }
+
+    /// Uses it once less.
+    pub(super) fn release(&mut self, name: &str) {
+        if let Some(known) = self.known.get_mut(name) {
+            known.uses -= 1;
+            if known.uses == 0 {
+                self.places.give_back(known.slot);
+                self.known.remove(name);
             }
         }
-        let mut ports = build_listeners(&listeners)?;
-        builder.add_routes(&mut routes, &listeners, &mut ports)?;
-        let mut snapshot = builder.snapshot;
-        snapshot.ports = ports.into_iter().collect();
-        snapshot.ports.sort_unstable_by_key(|(port, _)| *port);
-        Ok(snapshot)
     }
 }
 
-type Ports = HashMap<u16, Hosts<ListenerTable>>;
-type Listeners<'a> = HashMap<&'a str, &'a model::Listener>;
-
-fn build_listeners(listeners: &Listeners<'_>) -> Result<Ports, BuildError> {
-    let mut ports = Ports::new();
-    for listener in listeners.values() {
-        let table = ports.entry(listener.bind_port).or_default().entry(listener.hostname.as_deref());
-        if !table.id.is_empty() {
-            let resource = format!("listener/{}", listener.id);
-            return Err(BuildError { resource, problem: Problem::ListenerConflict(table.id.clone()) });
-        }
-        table.id.clone_from(&listener.id);
-        table.port = listener.port;
-    }
-    Ok(ports)
+/// What the arms of one route are made with.
+pub(super) struct Surroundings<'a> {
+    pub(super) backends: &'a mut Backends,
+    pub(super) cells: &'a mut Cells,
+    /// The backends that were acquired.
+    pub(super) uses: &'a mut Vec<Arc<str>>,
 }
 
-struct Builder<'a, 'c> {
-    cells: &'c mut Cells,
-    snapshot: Snapshot,
-    backends: HashMap<&'a str, u32>,
-    /// One allocation for each name, however many rules share it.
-    names: HashMap<&'a str, Arc<str>>,
+/// The rules of a route.
+pub(super) fn rules(route: &Route, id: &Arc<str>, around: &mut Surroundings<'_>) -> Result<Arc<[Rule]>, Problem> {
+    route.rules.iter().map(|spec| rule(route, id, spec, around)).collect()
 }
 
-impl<'a> Builder<'a, '_> {
-    /// Returns whether there is one of the same id already.
-    fn add_backend(&mut self, backend: &'a model::Backend) -> bool {
-        let of = |ready| backend.endpoints.iter().filter(move |endpoint| endpoint.ready == ready);
-        let (readiness, endpoints): (_, Box<[SocketAddr]>) = if of(true).next().is_some() {
-            (Readiness::Ready, of(true).map(|endpoint| endpoint.address).collect())
-        } else {
-            (Readiness::Terminating, of(false).map(|endpoint| endpoint.address).collect())
-        };
-        for address in &endpoints {
-            // An address that one Service calls ready and another does not is ready.
-            let known = self.snapshot.wanted.entry((*address, backend.protocol)).or_insert(readiness);
-            *known = readiness.max(*known);
+fn rule(route: &Route, id: &Arc<str>, spec: &model::Rule, around: &mut Surroundings<'_>) -> Result<Rule, Problem> {
+    let (filters, redirection) = Filters::compile(&spec.filters)?;
+    let name: Arc<str> = spec.name.as_str().into();
+    let action = if let Some(redirection) = redirection {
+        Action::Redirect(redirection)
+    } else {
+        let key =
+            |backend| CellKey { route: Arc::clone(id), rule: Arc::clone(&name), backend, generation: route.generation };
+        let arms: Result<Box<[Arm]>, Problem> =
+            spec.backends.iter().map(|backend| arm(backend, &key, around)).collect();
+        let arms = arms?;
+        match Split::new(spec.backends.iter().map(|backend| backend.weight)) {
+            Some(split) => Action::Forward { split, arms },
+            None => Action::NoBackend,
         }
-        let position = self.snapshot.backends.len() as u32;
-        let id = self.name(&backend.id);
-        self.snapshot.backends.push(Backend { id, protocol: backend.protocol, endpoints });
-        self.backends.insert(&backend.id, position).is_some()
-    }
+    };
+    Ok(Rule { route: Arc::clone(id), name, filters, action })
+}
 
-    /// Routes go in by precedence, so that every list of candidates comes out sorted.
-    fn add_routes(
-        &mut self,
-        routes: &mut Vec<&'a Route>,
-        listeners: &Listeners<'a>,
-        ports: &mut Ports,
-    ) -> Result<(), BuildError> {
-        routes.sort_unstable_by_key(|route| &route.id);
-        let mut ranked = Vec::new();
-        for (position, route) in routes.iter().enumerate() {
-            let failed = |problem| BuildError { resource: format!("route/{}", route.id), problem };
-            if position > 0 && routes[position - 1].id == route.id {
-                return Err(failed(Problem::Duplicate));
-            }
-            self.rank_route(route, &mut ranked).map_err(failed)?;
+fn arm(
+    to: &model::WeightedBackend,
+    key: &impl Fn(Arc<str>) -> CellKey,
+    around: &mut Surroundings<'_>,
+) -> Result<Arm, Problem> {
+    let (filters, redirection) = Filters::compile(&to.filters)?;
+    if redirection.is_some() {
+        return Err(Problem::BackendRedirect);
+    }
+    let (backend, slot) = around.backends.acquire(&to.backend);
+    around.uses.push(Arc::clone(&backend));
+    let cell = around.cells.intern(key(Arc::clone(&backend)));
+    Ok(Arm { backend, cell, valid: to.valid, filters, slot })
+}
+
+/// The conditions of all rules of a route.
+pub(super) fn conditions(route: &Route, id: &Arc<str>) -> Result<Vec<Arc<Condition>>, Problem> {
+    static EVERYTHING: Match = Match { path: None, headers: Vec::new(), query: Vec::new(), method: None };
+    let mut conditions = Vec::new();
+    for (rule, spec) in route.rules.iter().enumerate() {
+        let matches = if spec.matches.is_empty() { std::slice::from_ref(&EVERYTHING) } else { &spec.matches };
+        for (position, condition) in matches.iter().enumerate() {
+            let precedence = Precedence::new(route, id, rule, position, condition);
+            conditions.push(Arc::new(Condition { precedence, matcher: matcher(condition)?, rule: rule as u32 }));
         }
-        ranked.sort_unstable_by(|(one, ..), (other, ..)| one.cmp(other));
-        for (_, route, candidate) in &ranked {
-            for listener in route.listeners.iter().filter_map(|id| listeners.get(id.as_str())) {
-                let table = ports.entry(listener.bind_port).or_default().entry(listener.hostname.as_deref());
-                if route.hostnames.is_empty() {
-                    table.hosts.entry(None).push(candidate.clone());
-                }
-                for hostname in &route.hostnames {
-                    // Of names that do not intersect with the listener's none will ever be looked up here.
-                    table.hosts.entry(Some(hostname)).push(candidate.clone());
-                }
-            }
-        }
-        Ok(())
     }
+    Ok(conditions)
+}
 
-    fn rank_route(
-        &mut self,
-        route: &'a Route,
-        ranked: &mut Vec<(Precedence<'a>, &'a Route, Candidate)>,
-    ) -> Result<(), Problem> {
-        static EVERYTHING: Match = Match { path: None, headers: Vec::new(), query: Vec::new(), method: None };
-        for (index, rule) in route.rules.iter().enumerate() {
-            let compiled = self.rule(route, rule)?;
-            let position = self.snapshot.rules.len() as u32;
-            self.snapshot.rules.push(compiled);
-            let matches = if rule.matches.is_empty() { std::slice::from_ref(&EVERYTHING) } else { &rule.matches };
-            for (nth, condition) in matches.iter().enumerate() {
-                let candidate = Candidate { matcher: Arc::new(matcher(condition)?), rule: position };
-                ranked.push((Precedence::new(route, index, nth, condition), route, candidate));
-            }
-        }
-        Ok(())
-    }
-
-    fn rule(&mut self, route: &'a Route, rule: &'a model::Rule) -> Result<Rule, Problem> {
-        let (filters, redirection) = Filters::compile(&rule.filters)?;
-        let name = self.name(&rule.name);
-        let action = if let Some(redirection) = redirection {
-            Action::Redirect(redirection)
-        } else {
-            let arms: Result<Box<[Arm]>, Problem> =
-                rule.backends.iter().map(|backend| self.arm(route, &name, backend)).collect();
-            match Split::new(rule.backends.iter().map(|backend| backend.weight)) {
-                Some(split) => Action::Forward { split, arms: arms? },
-                None => arms.map(|_| Action::NoBackend)?,
-            }
-        };
-        Ok(Rule { route: self.name(&route.id), name, filters, action })
-    }
-
-    fn arm(&mut self, route: &'a Route, rule: &Arc<str>, to: &'a model::WeightedBackend) -> Result<Arm, Problem> {
-        let (filters, redirection) = Filters::compile(&to.filters)?;
-        if redirection.is_some() {
-            return Err(Problem::BackendRedirect);
-        }
-        let backend = self.name(&to.backend);
-        let key = CellKey {
-            route: self.name(&route.id),
-            rule: Arc::clone(rule),
-            backend: Arc::clone(&backend),
-            generation: route.generation,
-        };
-        let position = self.backends.get(to.backend.as_str()).copied();
-        Ok(Arm { backend, cell: self.cells.intern(key), valid: to.valid, filters, position })
-    }
-
-    fn name(&mut self, name: &'a str) -> Arc<str> {
-        Arc::clone(self.names.entry(name).or_insert_with(|| name.into()))
-    }
+/// A backend and where it goes.
+pub(super) fn backend(spec: &model::Backend, id: Arc<str>) -> Backend {
+    let of = |ready| spec.endpoints.iter().filter(move |endpoint| endpoint.ready == ready);
+    let (readiness, endpoints): (_, Box<[SocketAddr]>) = if of(true).next().is_some() {
+        (Readiness::Ready, of(true).map(|endpoint| endpoint.address).collect())
+    } else {
+        (Readiness::Terminating, of(false).map(|endpoint| endpoint.address).collect())
+    };
+    Backend { id, protocol: spec.protocol, endpoints, readiness }
 }
 
 fn matcher(condition: &Match) -> Result<Matcher, Problem> {

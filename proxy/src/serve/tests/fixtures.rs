@@ -1,6 +1,7 @@
 //! A data plane, backends and a client for tests.
 
 use std::cell::{Cell, RefCell};
+use std::collections::BTreeSet;
 use std::convert::Infallible;
 use std::net::{Ipv4Addr, SocketAddr};
 use std::rc::Rc;
@@ -18,7 +19,7 @@ use tokio::net::{TcpListener, TcpStream};
 use tokio::task::LocalSet;
 
 use crate::serve::counters::CellTotals;
-use crate::serve::plane::{ApplyError, Plane, Resources};
+use crate::serve::plane::{ApplyError, Changed, Plane, Resources};
 use crate::serve::worker::LocalExecutor;
 
 /// How long a state may take to come before the test fails.
@@ -46,6 +47,7 @@ pub(super) struct Proxy {
     pub(super) plane: Rc<Plane>,
     pub(super) port: u16,
     resources: RefCell<Resources>,
+    changed: RefCell<BTreeSet<String>>,
     updates: Cell<u64>,
 }
 
@@ -53,7 +55,13 @@ impl Proxy {
     /// Serves nothing yet.
     pub(super) fn idle() -> Self {
         let plane = Plane::start(2, Some(Ipv4Addr::LOCALHOST.into())).expect("workers");
-        Self { plane, port: free_port(), resources: RefCell::default(), updates: Cell::new(0) }
+        Self {
+            plane,
+            port: free_port(),
+            resources: RefCell::default(),
+            changed: RefCell::default(),
+            updates: Cell::new(0),
+        }
     }
 
     /// Serves `backends`, each with its weight and endpoints.
@@ -70,6 +78,7 @@ impl Proxy {
     }
 
     pub(super) fn put(&self, resource: Resource) {
+        self.changed.borrow_mut().insert(resource.key());
         self.resources.borrow_mut().insert(resource.key(), resource);
     }
 
@@ -101,7 +110,10 @@ impl Proxy {
     pub(super) async fn apply(&self) -> Result<(), ApplyError> {
         self.updates.set(self.updates.get() + 1);
         let resources = self.resources.borrow().clone();
-        self.plane.apply(self.updates.get(), &resources).await
+        let changed = Changed::Keys(self.changed.borrow().clone());
+        self.plane.apply(self.updates.get(), &resources, &changed).await?;
+        self.changed.borrow_mut().clear();
+        Ok(())
     }
 
     /// What was counted for a backend, over all generations.

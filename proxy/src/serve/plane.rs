@@ -129,11 +129,11 @@ impl Plane {
             Changed::All => compiler.keys().chain(resources.keys().cloned()).collect(),
             Changed::Keys(keys) => keys.clone(),
         };
-        let changes = keys.into_iter().map(|key| {
+        let keyed = keys.into_iter().map(|key| {
             let resource = resources.get(&key);
             (key, resource)
         });
-        compiler.update(changes, &mut self.cells.borrow_mut())
+        compiler.update(keyed, &mut self.cells.borrow_mut())
     }
 
     fn bind_new(&self, snapshot: &Snapshot) -> Result<Vec<(u16, TcpListener)>, ApplyError> {

@@ -74,6 +74,13 @@ impl Backends {
         self.known.is_empty()
     }
 
+    /// Uses each once less.
+    pub(super) fn release_all(&mut self, names: &[Arc<str>]) {
+        for name in names {
+            self.release(name);
+        }
+    }
+
     /// Uses it once less.
     pub(super) fn release(&mut self, name: &str) {
         if let Some(known) = self.known.get_mut(name) {

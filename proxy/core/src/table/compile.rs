@@ -77,8 +77,8 @@ impl Compiler {
     ) -> Result<Snapshot, BuildError> {
         let mut prepared = Changes::default();
         if let Err(error) = self.prepare(changes, cells, &mut prepared) {
-            for name in prepared.routes.iter().flat_map(|route| &route.uses) {
-                self.backends.release(name);
+            for route in &prepared.routes {
+                self.backends.release_all(&route.uses);
             }
             return Err(error);
         }
@@ -164,7 +164,7 @@ impl Compiler {
                 Ok(())
             }
             Err(problem) => {
-                uses.iter().for_each(|name| self.backends.release(name));
+                self.backends.release_all(&uses);
                 Err(problem)
             }
         }
@@ -196,12 +196,12 @@ impl Compiler {
         let wanted = Arc::make_mut(&mut next.wanted);
         for address in left.into_iter().chain(entered) {
             // An address that one Service calls ready and another does not is ready.
-            match self.addresses.get(&address).and_then(|of| of.iter().map(|(_, readiness)| *readiness).max()) {
-                Some(readiness) => drop(wanted.insert(address, readiness)),
-                None => {
-                    wanted.remove(&address);
-                    self.addresses.remove(&address);
-                }
+            let of = self.addresses.get(&address);
+            if let Some(readiness) = of.and_then(|of| of.iter().map(|(_, readiness)| *readiness).max()) {
+                wanted.insert(address, readiness);
+            } else {
+                wanted.remove(&address);
+                self.addresses.remove(&address);
             }
         }
         let is_there = new.is_some();
@@ -229,7 +229,7 @@ impl Compiler {
         } else {
             placing.remove(gone.iter().chain(moved).map(|known| (&known.source, known.slot)));
         }
-        let mut changed = Vec::with_capacity(changes.routes.len());
+        let mut replaced = Vec::with_capacity(changes.routes.len());
         for Prepared { id, source, rules, conditions, uses } in changes.routes {
             let old = self.routes.remove(&id);
             let slot = old.as_ref().map_or_else(|| self.places.take(), |known| known.slot);
@@ -239,7 +239,7 @@ impl Compiler {
             }
             let known = Known { slot, source: source.clone(), conditions: conditions.unwrap_or(kept), uses };
             self.routes.insert(id, known);
-            changed.push((slot, rules, released));
+            replaced.push((slot, rules, released));
         }
         if anew {
             for known in self.routes.values() {
@@ -247,13 +247,13 @@ impl Compiler {
             }
         }
         placing.finish();
-        for (slot, rules, released) in changed {
+        for (slot, rules, released) in replaced {
             next.routes.set(slot, Some(rules));
-            released.iter().for_each(|name| self.backends.release(name));
+            self.backends.release_all(&released);
         }
         for known in gone {
             next.routes.set(known.slot, None);
-            known.uses.iter().for_each(|name| self.backends.release(name));
+            self.backends.release_all(&known.uses);
             self.places.give_back(known.slot);
         }
     }

@@ -78,7 +78,7 @@ impl<'a> Placing<'a> {
     /// Brings every list that changed into order.
     pub(super) fn finish(mut self) {
         self.each_list(|list| {
-            list.sort_unstable_by(|one, other| one.condition.precedence.cmp(&other.condition.precedence))
+            list.sort_unstable_by(|one, other| one.condition.precedence.cmp(&other.condition.precedence));
         });
     }
 

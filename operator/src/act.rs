@@ -97,7 +97,8 @@ impl Hands<'_> {
             }
             Action::DeleteCanaryService => {
                 let service = self.observed.seen.canary_service.as_ref();
-                self.delete(Kind::Service, service, PropagationPolicy::Background).await
+                // With its EndpointSlices: the next canary's Service of this name must not meet them.
+                self.delete(Kind::Service, service, PropagationPolicy::Foreground).await
             }
             Action::DeleteCanaryWorkload => {
                 // Foreground: the object stays until its pods are gone, so that their end can be seen.

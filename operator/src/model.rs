@@ -90,7 +90,10 @@ pub(crate) fn world(observed: &Observed, proxy: &str, now: Millis) -> World {
             .as_ref()
             .map(|object| workload::workload(object, service.as_ref(), replica_sets, *held_back)),
         canary_workload: canary_workload.as_ref().map(|object| canary::workload(&owner, object, canary_pods)),
-        canary_service: canary_service.as_ref().map(|object| Owned { ours: owner.owns(&object.metadata) }),
+        canary_service: canary_service.as_ref().map(|object| Owned {
+            ours: owner.owns(&object.metadata),
+            deleting: object.metadata.deletion_timestamp.is_some(),
+        }),
         frozen: revisions.iter().filter(|object| owner.owns(&object.metadata)).filter_map(revision::frozen).collect(),
         routes: routes.iter().map(|(name, object)| route::route(name, object.as_ref(), proxy)).collect(),
         telemetry: Telemetry::NotAsked,

@@ -113,6 +113,7 @@ fn allowed(world: &World, decision: &Decision, action: &Action) -> Result<(), St
         }
         Action::DeleteCanaryService => {
             require(world.canary_service.is_some_and(|service| service.ours), "it is not ours")?;
+            require(world.canary_service.is_some_and(|service| !service.deleting), "it is being deleted already")?;
             no_traffic(world)
         }
         Action::DeleteCanaryWorkload => {

@@ -94,8 +94,10 @@ fn drained(look: &mut Look<'_>, course: &Course<'_>, since: Millis, drain: Milli
 pub(crate) fn delete(look: &mut Look<'_>, course: &Course<'_>) -> Result<(), (Reason, String)> {
     let world = look.world;
     let mut left = None;
-    if world.canary_service.is_some_and(|service| service.ours) {
-        look.act(Action::DeleteCanaryService);
+    if let Some(service) = world.canary_service.filter(|service| service.ours) {
+        if !service.deleting {
+            look.act(Action::DeleteCanaryService);
+        }
         left = Some(format!("Service {:?} is being deleted", crate::canary_name(course.plan)));
     }
     if let Some(canary) = world.canary_workload.as_ref().filter(|canary| canary.ours) {

@@ -138,6 +138,9 @@ pub struct CanaryWorkload {
 pub struct Owned {
     /// Owned by this Rollout; false for a foreign object.
     pub ours: bool,
+    /// It has a deletion timestamp.
+    #[serde(default)]
+    pub deleting: bool,
 }
 
 /// A frozen revision (a ControllerRevision).

@@ -172,7 +172,7 @@ fn the_canary_is_ours_only_by_uid() {
     let world = canary("rollout-uid");
     let workload = world.canary_workload.unwrap();
     assert_eq!((workload.ours, workload.revision.as_str(), workload.wanted, workload.available), (true, "abc", 3, 2));
-    assert_eq!(world.canary_service, Some(Owned { ours: true }));
+    assert_eq!(world.canary_service, Some(Owned { ours: true, deleting: false }));
     assert!(!canary("of-another-rollout").canary_workload.unwrap().ours);
 }
 

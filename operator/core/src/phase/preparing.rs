@@ -33,6 +33,9 @@ pub(super) fn look_at(look: &mut Look<'_>, run: &mut Run, course: &Course<'_>) -
             let message = format!("Service {name:?} exists and is not this Rollout's; rename or delete it");
             return run.end(look, End::rolled_back(Reason::CanaryTaken, message));
         }
+        Some(service) if service.deleting => {
+            Err((Reason::WaitingForObjects, format!("Service {name:?} of an earlier run is being deleted")))
+        }
         // A ref to a Service that does not exist would not resolve.
         Some(_) => verify::bring(look, course, Target::Split(&Split::Share(0))),
         None => {

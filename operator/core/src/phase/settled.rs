@@ -111,7 +111,7 @@ pub(super) fn sweep(look: &mut Look<'_>, plan: &Plan) -> bool {
     if left {
         return true;
     }
-    if service.is_some() {
+    if service.is_some_and(|service| !service.deleting) {
         look.act(Action::DeleteCanaryService);
     }
     if workload.is_some_and(|canary| !canary.deleting) {

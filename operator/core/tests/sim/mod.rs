@@ -54,6 +54,8 @@ pub(crate) struct Sim {
     pub(crate) service: Result<(), String>,
     pub(crate) canary: Option<Canary>,
     pub(crate) canary_service: Option<bool>,
+    /// It goes with the next turn of the controllers.
+    pub(crate) canary_service_deleting: bool,
     pub(crate) frozen: Vec<Frozen>,
     pub(crate) routes: BTreeMap<String, HttpRoute>,
     pub(crate) planes: Vec<Plane>,
@@ -136,6 +138,7 @@ impl Sim {
             service: Ok(()),
             canary: None,
             canary_service: None,
+            canary_service_deleting: false,
             frozen: Vec::new(),
             routes: [("web".to_owned(), HttpRoute::new(base_rules()))].into(),
             planes: vec![Plane::new("dp1")],
@@ -204,6 +207,9 @@ impl Sim {
         }
         if self.canary.as_ref().is_some_and(|canary| canary.deleting) {
             self.canary = None;
+        }
+        if std::mem::take(&mut self.canary_service_deleting) {
+            self.canary_service = None;
         }
         if let Some(canary) = &mut self.canary {
             canary.pods.resize(usize::try_from(canary.wanted).unwrap(), now);
@@ -278,7 +284,7 @@ impl Sim {
                 trouble: (!self.versions[&canary.revision].ready).then(|| "CrashLoopBackOff".to_owned()),
                 deleting: canary.deleting,
             }),
-            canary_service: self.canary_service.map(|ours| Owned { ours }),
+            canary_service: self.canary_service.map(|ours| Owned { ours, deleting: self.canary_service_deleting }),
             frozen: self.frozen.clone(),
             routes: names.into_iter().map(|name| self.route_as_seen(name)).collect(),
             telemetry,
@@ -600,7 +606,7 @@ impl Sim {
             Action::DeleteCanaryService if !self.is_service_as_seen(view) => return false,
             Action::DeleteCanaryService => {
                 self.service_version += 1;
-                self.canary_service = None;
+                self.canary_service_deleting = true;
             }
             Action::DeleteCanaryWorkload if self.canary.is_none() => {}
             Action::DeleteCanaryWorkload if !self.is_canary_as_seen(view) => return false,

@@ -72,10 +72,12 @@ pub fn resolve(reference: &HttpBackendRef, namespace: &str, objects: &Objects) -
 pub fn backend(reference: &ServiceRef, objects: &Objects) -> model::Backend {
     let service = objects.services.get(&reference.service);
     let port = service.and_then(|service| port_of(service, reference.port));
+    let uid = service.and_then(|service| service.metadata.uid.as_deref());
     let slices = objects.slices.get(&reference.service).map_or(&[][..], Vec::as_slice);
+    let slices = slices.iter().filter(|slice| !is_of_an_earlier_service(slice, uid));
     let name = port.and_then(|port| port.name.as_deref()).unwrap_or_default();
     let mut endpoints: BTreeMap<SocketAddr, bool> = BTreeMap::new();
-    for (address, ready) in slices.iter().flat_map(|slice| addresses(slice, name)) {
+    for (address, ready) in slices.flat_map(|slice| addresses(slice, name)) {
         let allowed = reachable(address.ip()) && !objects.own_addresses.contains(&address.ip());
         if allowed || objects.any_endpoint {
             // A pod that moves from one slice to another is in both for a moment.
@@ -90,6 +92,13 @@ pub fn backend(reference: &ServiceRef, objects: &Objects) -> model::Backend {
         },
         endpoints: endpoints.into_iter().map(|(address, ready)| model::Endpoint { address, ready }).collect(),
     }
+}
+
+/// A Service that is made again soon after it was deleted meets the slices of the old one, until the garbage collector has
+/// taken them. Nobody keeps them up to date any more: pods that are gone are ready in them.
+fn is_of_an_earlier_service(slice: &EndpointSlice, service: Option<&str>) -> bool {
+    let mut owners = slice.metadata.owner_references.iter().flatten();
+    owners.any(|owner| owner.kind == "Service" && service.is_some_and(|uid| uid != owner.uid))
 }
 
 fn port_of(service: &Service, port: u16) -> Option<&ServicePort> {

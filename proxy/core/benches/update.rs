@@ -33,8 +33,8 @@ fn route(number: u32, weight: u32) -> Resource {
     let rule = Rule {
         name: "0".into(),
         matches: vec![prefix],
-        filters: Vec::new(),
         backends: vec![to(number, 100 - weight), to((number + 1) % ROUTES, weight)],
+        ..Rule::default()
     };
     Resource::Route(Route {
         id: format!("HTTPRoute/ns/app-{number}"),

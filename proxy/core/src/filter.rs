@@ -1,5 +1,7 @@
-//! Filters, compiled once per snapshot and applied to heads: header edits, redirects and rewrites.
+//! Filters, compiled once per snapshot and applied to heads: header edits, redirects, rewrites and marks for web pages of
+//! other origins.
 
+pub mod cors;
 pub mod header;
 pub mod path;
 pub mod redirect;
@@ -7,7 +9,8 @@ pub mod rewrite;
 
 use http::{request, response};
 
-use crate::model::Filter;
+use crate::model::{Filter, Mirror};
+pub use cors::Cors;
 pub use header::HeaderEdits;
 pub use redirect::Redirection;
 pub use rewrite::Rewriting;
@@ -24,6 +27,9 @@ pub enum FilterError {
     /// Not a host name that can stand in a header.
     #[error("{0:?} is not a host name")]
     Hostname(String),
+    /// Not an origin of web pages.
+    #[error("{0:?} is not an origin: http or https, a host (which may begin with `*.`) and perhaps a port are")]
+    Origin(String),
     /// Not a path that can be requested.
     #[error("{0:?} is not a path")]
     Path(String),
@@ -35,7 +41,20 @@ pub enum FilterError {
     Status(u16),
 }
 
-/// The filters of a rule or of a backend in it, redirects apart.
+/// Filters by when they have their say.
+#[derive(Debug, Default)]
+pub struct Compiled<'a> {
+    /// Those that change heads.
+    pub filters: Filters,
+    /// The first of its kind: it ends the request.
+    pub redirection: Option<Redirection>,
+    /// The first of its kind: it may end the request.
+    pub cors: Option<Cors>,
+    /// Copies to send.
+    pub mirrors: Vec<&'a Mirror>,
+}
+
+/// The filters of a rule or of a backend in it that change heads.
 #[derive(Clone, Debug, Default)]
 pub struct Filters {
     request: Box<[RequestFilter]>,
@@ -49,21 +68,24 @@ enum RequestFilter {
 }
 
 impl Filters {
-    /// Compiles filters in their order; the first redirect is given apart, because it ends the request.
-    pub fn compile(filters: &[Filter]) -> Result<(Self, Option<Redirection>), FilterError> {
-        let (mut request, mut response, mut redirection) = (Vec::new(), Vec::new(), None);
+    /// Compiles filters in their order.
+    pub fn compile(filters: &[Filter]) -> Result<Compiled<'_>, FilterError> {
+        let (mut request, mut response, mut compiled) = (Vec::new(), Vec::new(), Compiled::default());
         for filter in filters {
             match filter {
                 Filter::RequestHeaders(edit) => request.push(RequestFilter::Headers(HeaderEdits::compile(edit)?)),
                 Filter::ResponseHeaders(edit) => response.push(HeaderEdits::compile(edit)?),
-                Filter::Redirect(redirect) if redirection.is_none() => {
-                    redirection = Some(Redirection::compile(redirect)?);
+                Filter::Redirect(redirect) if compiled.redirection.is_none() => {
+                    compiled.redirection = Some(Redirection::compile(redirect)?);
                 }
-                Filter::Redirect(_) => {}
+                Filter::Cors(cors) if compiled.cors.is_none() => compiled.cors = Some(Cors::compile(cors)?),
+                Filter::Redirect(_) | Filter::Cors(_) => {}
+                Filter::Mirror(mirror) => compiled.mirrors.push(mirror),
                 Filter::Rewrite(rewrite) => request.push(RequestFilter::Rewrite(Rewriting::compile(rewrite)?)),
             }
         }
-        Ok((Self { request: request.into(), response: response.into() }, redirection))
+        compiled.filters = Self { request: request.into(), response: response.into() };
+        Ok(compiled)
     }
 
     /// Changes a request whose URI is in origin form. `prefix` is the length of the path prefix that the rule matched.

@@ -1,9 +1,9 @@
 //! What every forwarded message goes through, whatever its route: headers of the connection are dropped, and what the
 //! backend reads about the client is written by the proxy.
 //!
-//! Upgrades are not passed on, WebSocket included: the backend sees a plain request.
+//! Of upgrades only WebSocket is passed on; for every other the backend sees a plain request.
 
-use http::{HeaderMap, HeaderName, HeaderValue, Method, Version, header, request};
+use http::{HeaderMap, HeaderName, HeaderValue, Method, StatusCode, Version, header, request, response};
 
 const FORWARDED_FOR: HeaderName = HeaderName::from_static("x-forwarded-for");
 const FORWARDED_HOST: HeaderName = HeaderName::from_static("x-forwarded-host");
@@ -47,6 +47,40 @@ pub fn remove_hop_by_hop(headers: &mut HeaderMap) {
     for name in &HOP_BY_HOP {
         headers.remove(name);
     }
+}
+
+/// Whether a request asks for a WebSocket, and for nothing else (RFC 6455, 4.2.1).
+pub fn asks_for_websocket(head: &request::Parts) -> bool {
+    let mut upgrades = head.headers.get_all(header::UPGRADE).iter();
+    head.version == Version::HTTP_11
+        && head.method == Method::GET
+        && is_websocket(upgrades.next())
+        && upgrades.next().is_none()
+        && head.headers.get_all(header::CONNECTION).iter().any(names_upgrade)
+        && !head.headers.contains_key(header::CONTENT_LENGTH)
+        && !head.headers.contains_key(header::TRANSFER_ENCODING)
+}
+
+/// Whether a response agrees to a WebSocket.
+pub fn agrees_to_websocket(head: &response::Parts) -> bool {
+    head.status == StatusCode::SWITCHING_PROTOCOLS
+        && is_websocket(head.headers.get(header::UPGRADE))
+        && head.headers.get_all(header::CONNECTION).iter().any(names_upgrade)
+}
+
+/// Says that the connection becomes a WebSocket: to a backend after [`prepare_request`], to a client after
+/// [`remove_hop_by_hop`].
+pub fn upgrade_to_websocket(headers: &mut HeaderMap) {
+    headers.insert(header::CONNECTION, HeaderValue::from_static("upgrade"));
+    headers.insert(header::UPGRADE, HeaderValue::from_static("websocket"));
+}
+
+fn is_websocket(upgrade: Option<&HeaderValue>) -> bool {
+    upgrade.is_some_and(|upgrade| upgrade.as_bytes().eq_ignore_ascii_case(b"websocket"))
+}
+
+fn names_upgrade(connection: &HeaderValue) -> bool {
+    connection.to_str().is_ok_and(|names| names.split(',').any(|name| name.trim().eq_ignore_ascii_case("upgrade")))
 }
 
 /// Prepares a request for its backend, before the route's filters: hop-by-hop headers go, `Host` is there and says what
@@ -184,6 +218,26 @@ mod tests {
         let head = prepared("http://a/b?c", &[("host", "a")]);
         assert_eq!(head.uri, "/b?c");
         assert_eq!(left("http://a/b?c", &[]), ABOUT);
+    }
+
+    #[test]
+    fn a_websocket_is_asked_for_in_one_way_only() {
+        let asks = |method: &str, headers: &[(&str, &str)]| {
+            let request = Request::builder().method(method).uri("/");
+            let request = headers.iter().fold(request, |request, (name, value)| request.header(*name, *value));
+            super::asks_for_websocket(&request.body(()).expect("request").into_parts().0)
+        };
+        let good = [("upgrade", "WebSocket"), ("connection", "keep-alive, Upgrade")];
+        assert!(asks("GET", &good));
+        assert!(!asks("POST", &good));
+        for more in [("upgrade", "h2c"), ("content-length", "1"), ("transfer-encoding", "chunked")] {
+            assert!(!asks("GET", &[good[0], good[1], more]), "{more:?}");
+        }
+        for bad in
+            [[("upgrade", "h2c"), good[1]], [("upgrade", "websocket, h2c"), good[1]], [good[0], ("connection", "x")]]
+        {
+            assert!(!asks("GET", &bad), "{bad:?}");
+        }
     }
 
     #[test]

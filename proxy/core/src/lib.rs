@@ -17,4 +17,5 @@ pub mod framing;
 pub mod matching;
 pub mod model;
 pub mod pick;
+pub mod retry;
 pub mod table;

@@ -64,7 +64,7 @@ pub struct Route {
 }
 
 /// One rule of a route.
-#[derive(Clone, Debug, PartialEq, Eq, Serialize, Deserialize)]
+#[derive(Clone, Debug, Default, PartialEq, Eq, Serialize, Deserialize)]
 pub struct Rule {
     /// The rule's name, or its index in the route when it has none.
     pub name: String,
@@ -77,6 +77,44 @@ pub struct Rule {
     /// Empty with no redirect filter: answered 500.
     #[serde(default)]
     pub backends: Vec<WeightedBackend>,
+    /// How long things may take.
+    #[serde(default, skip_serializing_if = "Timeouts::is_default")]
+    pub timeouts: Timeouts,
+    /// Whether a request is sent again that came to nothing; none leaves it to the data plane, which repeats only what
+    /// cannot have had any effect.
+    #[serde(default, skip_serializing_if = "Option::is_none")]
+    pub retry: Option<Retry>,
+}
+
+/// How long things may take, in milliseconds; none and 0 have no limit.
+#[derive(Clone, Copy, Debug, Default, PartialEq, Eq, Serialize, Deserialize)]
+pub struct Timeouts {
+    /// From the head of a request to the end of its response, all tries included.
+    #[serde(default, skip_serializing_if = "Option::is_none")]
+    pub request: Option<u64>,
+    /// The same for one try.
+    #[serde(default, skip_serializing_if = "Option::is_none")]
+    pub backend: Option<u64>,
+}
+
+impl Timeouts {
+    /// Whether there is no limit.
+    pub fn is_default(&self) -> bool {
+        *self == Self::default()
+    }
+}
+
+/// When and how often a request is sent again.
+#[derive(Clone, Debug, PartialEq, Eq, Serialize, Deserialize)]
+pub struct Retry {
+    /// Statuses after which it is; connections that fail and tries that take too long do not need to be named.
+    #[serde(default)]
+    pub codes: Vec<u16>,
+    /// How often, beside the first time.
+    pub attempts: u32,
+    /// Milliseconds to wait before the first time; none leaves it to the data plane.
+    #[serde(default, skip_serializing_if = "Option::is_none")]
+    pub backoff: Option<u64>,
 }
 
 /// Conditions that must all hold.
@@ -132,6 +170,43 @@ pub enum Filter {
     Redirect(Redirect),
     /// Rewrites host and path before forwarding.
     Rewrite(Rewrite),
+    /// Answers and marks requests of web pages of other origins.
+    Cors(Cors),
+    /// Sends a copy to another backend, whose response nobody sees.
+    Mirror(Mirror),
+}
+
+/// Which web pages may use the responses, and how.
+#[derive(Clone, Debug, Default, PartialEq, Eq, Serialize, Deserialize)]
+pub struct Cors {
+    /// `*`, or scheme and host with a port where it is not the scheme's; the host may be `*` or begin with `*.`.
+    #[serde(default)]
+    pub origins: Vec<String>,
+    /// Whether they may send credentials.
+    #[serde(default)]
+    pub credentials: bool,
+    /// Methods or `*`.
+    #[serde(default)]
+    pub methods: Vec<String>,
+    /// Headers of requests or `*`.
+    #[serde(default)]
+    pub headers: Vec<String>,
+    /// Headers of responses or `*`.
+    #[serde(default)]
+    pub expose: Vec<String>,
+    /// Seconds for which a browser may remember this.
+    pub max_age: u32,
+}
+
+/// Where copies go, and of how many requests.
+#[derive(Clone, Debug, PartialEq, Eq, Serialize, Deserialize)]
+pub struct Mirror {
+    /// `namespace/service:port`
+    pub backend: String,
+    /// Share of the requests.
+    pub numerator: u32,
+    /// Of how many; above 0.
+    pub denominator: u32,
 }
 
 /// Header changes, in the order set, add, remove.

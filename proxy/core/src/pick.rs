@@ -47,7 +47,7 @@ pub fn two_of(len: usize, random: u64) -> (usize, usize) {
 
 /// Maps a uniform 64-bit number to below `bound` by the high half of the product: no division, and a bias of at most
 /// `bound` in 2^64.
-fn scale(random: u64, bound: u64) -> u64 {
+pub(crate) fn scale(random: u64, bound: u64) -> u64 {
     ((u128::from(random) * u128::from(bound)) >> 64) as u64
 }
 

@@ -21,15 +21,17 @@ mod tests;
 use std::collections::{BTreeMap, HashMap};
 use std::net::SocketAddr;
 use std::sync::Arc;
+use std::time::Duration;
 
 use http::request;
 
 use crate::cells::{CellId, Cells};
-use crate::filter::{Filters, Redirection};
+use crate::filter::{Cors, Filters, Redirection};
 use crate::matching::precedence::Precedence;
 use crate::matching::{Hosts, Matcher};
 use crate::model::{Protocol, Resource};
-use crate::pick::Split;
+use crate::pick::{self, Split};
+use crate::retry::Retry;
 use slots::Slots;
 
 pub use build::Problem;
@@ -88,10 +90,36 @@ pub struct Rule {
     pub route: Arc<str>,
     /// Its name or index.
     pub name: Arc<str>,
-    /// Its filters.
+    /// Its filters that change heads.
     pub filters: Filters,
+    /// Which web pages of other origins may use it.
+    pub cors: Option<Box<Cors>>,
+    /// Where copies of its requests go.
+    pub mirrors: Box<[Mirror]>,
+    /// From the head of a request to the end of its response at most.
+    pub request_timeout: Option<Duration>,
+    /// The same for one try.
+    pub backend_timeout: Option<Duration>,
+    /// When a request is sent again.
+    pub retry: Option<Box<Retry>>,
     /// What it does with a request.
     pub action: Action,
+}
+
+/// Where copies of requests go.
+#[derive(Clone, Copy, Debug)]
+pub struct Mirror {
+    /// The slot of its backend.
+    slot: u32,
+    numerator: u32,
+    denominator: u32,
+}
+
+impl Mirror {
+    /// Whether a request is copied, for a uniform random number.
+    pub fn takes(&self, random: u64) -> bool {
+        pick::scale(random, u64::from(self.denominator)) < u64::from(self.numerator)
+    }
 }
 
 /// What a rule does with a request.
@@ -184,6 +212,11 @@ impl Snapshot {
     /// The backend of an arm of this snapshot; none when it is not among the resources.
     pub fn backend(&self, arm: &Arm) -> Option<&Backend> {
         self.backends.get(arm.slot)
+    }
+
+    /// The backend that a mirror of this snapshot copies to.
+    pub fn mirrored(&self, mirror: Mirror) -> Option<&Backend> {
+        self.backends.get(mirror.slot)
     }
 
     /// Whether and why an address gets new requests.

@@ -39,7 +39,45 @@ pub struct RouteRule {
     /// Where requests go.
     #[serde(default, skip_serializing_if = "Vec::is_empty")]
     pub backend_refs: Vec<HttpBackendRef>,
-    /// `timeouts`, `retry`, `sessionPersistence` and what comes later.
+    /// How long things may take.
+    #[serde(default, skip_serializing_if = "Option::is_none")]
+    pub timeouts: Option<RouteTimeouts>,
+    /// When a request is sent again.
+    #[serde(default, skip_serializing_if = "Option::is_none")]
+    pub retry: Option<RouteRetry>,
+    /// `sessionPersistence` and what comes later.
+    #[serde(flatten)]
+    pub unknown: Unknown,
+}
+
+/// How long things may take, as durations of GEP-2257.
+#[derive(Clone, Debug, Default, PartialEq, Serialize, Deserialize)]
+#[serde(rename_all = "camelCase")]
+pub struct RouteTimeouts {
+    /// The whole request, with every try.
+    #[serde(default, skip_serializing_if = "Option::is_none")]
+    pub request: Option<String>,
+    /// One try.
+    #[serde(default, skip_serializing_if = "Option::is_none")]
+    pub backend_request: Option<String>,
+    /// What comes later.
+    #[serde(flatten)]
+    pub unknown: Unknown,
+}
+
+/// When a request is sent again.
+#[derive(Clone, Debug, Default, PartialEq, Serialize, Deserialize)]
+pub struct RouteRetry {
+    /// Statuses after which it is.
+    #[serde(default, skip_serializing_if = "Vec::is_empty")]
+    pub codes: Vec<i32>,
+    /// How often, beside the first time. Default: once.
+    #[serde(default, skip_serializing_if = "Option::is_none")]
+    pub attempts: Option<i64>,
+    /// How long to wait before, as a duration of GEP-2257.
+    #[serde(default, skip_serializing_if = "Option::is_none")]
+    pub backoff: Option<String>,
+    /// What comes later.
     #[serde(flatten)]
     pub unknown: Unknown,
 }
@@ -107,6 +145,12 @@ pub struct RouteFilter {
     /// With `URLRewrite`.
     #[serde(default, skip_serializing_if = "Option::is_none")]
     pub url_rewrite: Option<RewriteFilter>,
+    /// With `RequestMirror`.
+    #[serde(default, skip_serializing_if = "Option::is_none")]
+    pub request_mirror: Option<MirrorFilter>,
+    /// With `CORS`.
+    #[serde(default, skip_serializing_if = "Option::is_none")]
+    pub cors: Option<CorsFilter>,
     /// The settings of every other type.
     #[serde(flatten)]
     pub unknown: Unknown,
@@ -154,6 +198,60 @@ pub struct RedirectFilter {
     /// Default: 302.
     #[serde(default, skip_serializing_if = "Option::is_none")]
     pub status_code: Option<i32>,
+    /// What comes later.
+    #[serde(flatten)]
+    pub unknown: Unknown,
+}
+
+/// Copies to another backend.
+#[derive(Clone, Debug, Default, PartialEq, Serialize, Deserialize)]
+#[serde(rename_all = "camelCase")]
+pub struct MirrorFilter {
+    /// Where they go; it has neither weight nor filters.
+    pub backend_ref: HttpBackendRef,
+    /// Of how many in a hundred requests. Default: of all.
+    #[serde(default, skip_serializing_if = "Option::is_none")]
+    pub percent: Option<i32>,
+    /// The same as a fraction.
+    #[serde(default, skip_serializing_if = "Option::is_none")]
+    pub fraction: Option<Fraction>,
+    /// What comes later.
+    #[serde(flatten)]
+    pub unknown: Unknown,
+}
+
+/// A part of a whole.
+#[derive(Clone, Debug, Default, PartialEq, Eq, Serialize, Deserialize)]
+pub struct Fraction {
+    /// The part.
+    pub numerator: i32,
+    /// The whole. Default: 100.
+    #[serde(default, skip_serializing_if = "Option::is_none")]
+    pub denominator: Option<i32>,
+}
+
+/// Which web pages may use the responses.
+#[derive(Clone, Debug, Default, PartialEq, Serialize, Deserialize)]
+#[serde(rename_all = "camelCase")]
+pub struct CorsFilter {
+    /// Origins or `*`.
+    #[serde(default, skip_serializing_if = "Vec::is_empty")]
+    pub allow_origins: Vec<String>,
+    /// Whether they may send credentials.
+    #[serde(default, skip_serializing_if = "Option::is_none")]
+    pub allow_credentials: Option<bool>,
+    /// Methods or `*`.
+    #[serde(default, skip_serializing_if = "Vec::is_empty")]
+    pub allow_methods: Vec<String>,
+    /// Headers of requests or `*`.
+    #[serde(default, skip_serializing_if = "Vec::is_empty")]
+    pub allow_headers: Vec<String>,
+    /// Headers of responses or `*`.
+    #[serde(default, skip_serializing_if = "Vec::is_empty")]
+    pub expose_headers: Vec<String>,
+    /// Seconds for which a browser may remember it. Default: 5.
+    #[serde(default, skip_serializing_if = "Option::is_none")]
+    pub max_age: Option<i32>,
     /// What comes later.
     #[serde(flatten)]
     pub unknown: Unknown,

@@ -23,8 +23,9 @@ pub use gateway::{
 };
 pub use gateway_class::{GatewayClass, GatewayClassSpec};
 pub use http_route::{
-    HeaderFilter, HeaderValue, HttpBackendRef, HttpRoute, HttpRouteSpec, PathMatch, PathModifier, RedirectFilter,
-    RewriteFilter, RouteFilter, RouteMatch, RouteRule, ValueMatch,
+    CorsFilter, Fraction, HeaderFilter, HeaderValue, HttpBackendRef, HttpRoute, HttpRouteSpec, MirrorFilter, PathMatch,
+    PathModifier, RedirectFilter, RewriteFilter, RouteFilter, RouteMatch, RouteRetry, RouteRule, RouteTimeouts,
+    ValueMatch,
 };
 pub use reference_grant::{GrantFrom, GrantTo, ReferenceGrant, ReferenceGrantSpec};
 pub use shared::{ParentReference, Unknown};

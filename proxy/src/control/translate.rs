@@ -10,6 +10,7 @@
 pub mod backend;
 pub mod class;
 pub mod conditions;
+pub mod duration;
 pub mod filter;
 pub mod gateway;
 pub mod host;

@@ -1,34 +1,88 @@
-//! One request at one backend: endpoint, connection, response head; and the one other try where nothing can be done
-//! twice by it.
+//! One request at one backend: endpoint, connection, response head; and another try where nothing can be done twice by
+//! it.
 
 use std::net::SocketAddr;
 use std::rc::Rc;
 
-use http::request::Parts;
 use http::uri::{Authority, Scheme};
 use http::{HeaderValue, Request, Response, StatusCode, Uri, header};
 use hyper::body::{Body, Incoming};
-use sluice_proxy_core::framing;
 use sluice_proxy_core::model::Protocol;
+use sluice_proxy_core::retry::Retry;
 use sluice_proxy_core::table::Backend;
+use sluice_proxy_core::{forward, framing};
+use tokio::time::Instant;
 
 use super::body::{Progress, RequestBody};
 use super::failure::Failure;
 use crate::serve::worker::Worker;
 use crate::upstream::connect::ConnectError;
-use crate::upstream::{Lease, SendError};
+use crate::upstream::{Endpoint, Lease, SendError};
 
 /// A response whose body is still to come, and the connection that it comes by.
 pub(super) struct Exchange {
     pub(super) response: Response<Incoming>,
     pub(super) lease: Lease,
     pub(super) progress: Progress,
+    /// When the response must have ended.
+    pub(super) deadline: Option<Instant>,
 }
 
-/// Tries at most: each further one needs that the one before did nothing at the backend.
-const TRIES: usize = 3;
+/// Endpoints that are asked beside the first one when connections are refused and the rule says nothing.
+const ELSEWHERE: u32 = 2;
+/// How often a connection may turn out to have been closed: each time nothing was done at the backend.
+const STALE: u32 = 3;
 
-/// Sends a request to an endpoint of `backend`.
+/// How a request is to be sent. It changes from one try to the next.
+#[derive(Debug)]
+pub(super) struct Sending<'a> {
+    /// Whether the connection is to become a WebSocket.
+    pub(super) websocket: bool,
+    /// What the rule says about repetitions.
+    pub(super) retry: Option<&'a Retry>,
+    /// Repetitions that are left.
+    pub(super) left: u32,
+    /// Where it was sent last; left out where there are others.
+    pub(super) last: Option<SocketAddr>,
+}
+
+impl<'a> Sending<'a> {
+    pub(super) fn new(websocket: bool, retry: Option<&'a Retry>) -> Self {
+        Self { websocket, retry, left: retry.map_or(ELSEWHERE, |retry| retry.attempts), last: None }
+    }
+
+    /// Takes one of the repetitions that are left, and waits as long as the rule says.
+    pub(super) async fn wait(&mut self, worker: &Worker) {
+        if let Some(retry) = self.retry {
+            tokio::time::sleep(retry.wait(retry.attempts.saturating_sub(self.left), worker.random())).await;
+        }
+        self.left = self.left.saturating_sub(1);
+    }
+
+    /// The next endpoint: another one than the last, or that one when there is no other and it is to be asked again.
+    async fn choose(&mut self, worker: &Worker, backend: &Backend, refused: bool) -> Option<Rc<Endpoint>> {
+        let choose = |excluded| worker.pools.choose(backend, excluded, worker.random(), worker.now());
+        let other = choose(self.last);
+        if refused && self.left == 0 {
+            return None;
+        }
+        match (other, refused) {
+            (Some(other), true) => {
+                self.left -= 1;
+                Some(other)
+            }
+            // Without a rule nobody waits for an endpoint that has just refused.
+            (None, true) if self.retry.is_some() && choose(None).is_some() => {
+                Box::pin(self.wait(worker)).await;
+                choose(None)
+            }
+            (None, true) => None,
+            (other, false) => other.or_else(|| choose(None)),
+        }
+    }
+}
+
+/// Sends a request to an endpoint of `backend`. It is taken when it is sent.
 ///
 /// It is sent once more, always to the same backend, when the connection was refused, when nothing of it was sent, or
 /// when a reused connection ended before the response and doing it twice is allowed: a method that is idempotent,
@@ -36,53 +90,62 @@ const TRIES: usize = 3;
 pub(super) async fn exchange(
     worker: &Rc<Worker>,
     backend: &Backend,
-    head: Parts,
-    body: RequestBody,
+    sending: &mut Sending<'_>,
+    request: &mut Option<Request<RequestBody>>,
 ) -> Result<Exchange, Failure> {
-    let progress = body.progress();
-    let repeatable = body.is_end_stream() && head.method.is_idempotent();
-    let mut copy = None;
-    let mut next = Request::from_parts(head, body);
-    let (mut excluded, mut fresh, mut last) = (None, false, Failure::NoEndpoint);
-    for _ in 0..TRIES {
-        let chosen = worker.pools.choose(backend, excluded, worker.random(), worker.now());
-        let Some(endpoint) = chosen else { return Err(last) };
-        let mut lease = match endpoint.lease(fresh, worker.now()).await {
+    let (mut failed, mut stale, mut refusal) = (Failure::NoEndpoint, 0, false);
+    while stale < STALE {
+        let Some(endpoint) = sending.choose(worker, backend, refusal).await else { break };
+        sending.last = Some(endpoint.address);
+        let leased = if sending.websocket {
+            endpoint.lease_for_upgrade(worker.now()).await
+        } else {
+            // What closed one idle connection has most likely closed the others.
+            endpoint.lease(stale > 0, worker.now()).await
+        };
+        let mut lease = match leased {
             Ok(lease) => lease,
             Err(error) => {
-                (excluded, last) = (Some(endpoint.address), refused(worker, backend, endpoint.address, &error));
+                (failed, refusal) = (refused(worker, backend, endpoint.address, &error), true);
                 continue;
             }
         };
-        let mut request = next;
-        address_to(&mut request, &lease);
-        if repeatable && lease.reused {
-            copy = Some(copy_of(&request));
-        }
-        match lease.send(request).await {
-            Ok(response) if !is_acceptable(&response) => return Err(Failure::BadResponse),
-            Ok(response) => return Ok(Exchange { response, lease, progress }),
-            Err(SendError { unsent: Some(request), error }) => {
+        let Some(mut message) = request.take() else { break };
+        address_to(&mut message, &lease);
+        let progress = message.body().progress();
+        let repeatable = lease.reused && message.body().is_end_stream() && message.method().is_idempotent();
+        *request = repeatable.then(|| copy_of(&message));
+        match lease.send(message).await {
+            Ok(response) => {
+                let (head, body) = response.into_parts();
+                if !is_acceptable(&head, sending.websocket) {
+                    return Err(Failure::BadResponse);
+                }
+                return Ok(Exchange { response: Response::from_parts(head, body), lease, progress, deadline: None });
+            }
+            Err(SendError { unsent: Some(message), error }) => {
                 tracing::debug!(%error, "The connection closed before the request was sent");
-                next = *request;
+                *request = Some(*message);
             }
             Err(SendError { unsent: None, error }) => {
                 let failure = broken(worker, &lease, &progress, &error);
-                match copy.take().filter(|_| lease.reused) {
-                    Some(request) => next = request,
-                    None => return Err(failure),
+                // Only what may be done twice has left a copy.
+                if request.is_none() {
+                    return Err(failure);
                 }
             }
         }
-        // What closed one idle connection has most likely closed the others.
-        (fresh, last) = (true, Failure::Reset { leaving: worker.is_leaving(&lease) });
+        (failed, refusal) = (Failure::Reset { leaving: worker.is_leaving(&lease) }, false);
+        // It has not been asked yet, so to speak.
+        (stale, sending.last) = (stale + 1, None);
     }
-    Err(last)
+    Err(failed)
 }
 
-/// A change of protocol was not asked for, and a body whose length is in doubt could hide another response.
-fn is_acceptable(response: &Response<Incoming>) -> bool {
-    response.status() != StatusCode::SWITCHING_PROTOCOLS && framing::is_framed(response.headers())
+/// A change of protocol must have been asked for, and a body whose length is in doubt could hide another response.
+fn is_acceptable(head: &http::response::Parts, websocket: bool) -> bool {
+    let unasked = head.status == StatusCode::SWITCHING_PROTOCOLS;
+    (!unasked || (websocket && forward::agrees_to_websocket(head))) && framing::is_framed(&head.headers)
 }
 
 fn refused(worker: &Worker, backend: &Backend, address: SocketAddr, error: &ConnectError) -> Failure {

@@ -30,6 +30,8 @@ pub(crate) enum Failure {
     Refused,
     /// The request cannot be forwarded as it is.
     Rejected(Rejection),
+    /// The route's time for it is over.
+    TooSlow,
     /// The connection ended before there was a response.
     Reset {
         /// Whether the endpoint is on its way out.
@@ -63,6 +65,7 @@ impl Failure {
             Self::NoRoute => (Source::Configuration, StatusCode::NOT_FOUND, "no route matches\n"),
             Self::Refused => (Source::Upstream, StatusCode::BAD_GATEWAY, "the backend refused the connection\n"),
             Self::Rejected(rejection) => (Source::Client, rejection.status(), "the request is not acceptable\n"),
+            Self::TooSlow => (Source::Upstream, StatusCode::GATEWAY_TIMEOUT, "the backend did not answer in time\n"),
             Self::Reset { .. } => (Source::Upstream, StatusCode::BAD_GATEWAY, "the backend closed the connection\n"),
         }
     }
@@ -84,9 +87,12 @@ impl Failure {
             Self::BadResponse | Self::ConnectTimeout { leaving: false } | Self::Reset { leaving: false } => {
                 Outcome::ConnectionFailure
             }
-            Self::BackendInvalid | Self::NoBackend | Self::NoEndpoint | Self::NoRoute | Self::Rejected(_) => {
-                Outcome::of(self.describe().1)
-            }
+            Self::BackendInvalid
+            | Self::NoBackend
+            | Self::NoEndpoint
+            | Self::NoRoute
+            | Self::Rejected(_)
+            | Self::TooSlow => Outcome::of(self.describe().1),
         }
     }
 }

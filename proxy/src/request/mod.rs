@@ -2,31 +2,36 @@
 //!
 //! ```text
 //! head ─► framing ─► route ─► pick (counted from here) ─► filters ─► endpoint ─► connection ─► response head
-//!                                                                      ▲   one other try         │
-//!                                                                      └───────────────          ▼
+//!                                                            │         ▲   other tries           │
+//!                                                          copies      └───────────────          ▼
 //!                                                          counted to here ◄─ response body ◄─ filters
 //! ```
 
 pub(crate) mod body;
 mod exchange;
 mod failure;
+mod mirror;
 mod tally;
+mod tries;
 
 use std::convert::Infallible;
 use std::rc::Rc;
 
 use http::{HeaderValue, Response, StatusCode, Version, header, request};
 use hyper::body::{Body, Incoming};
+use sluice_proxy_core::filter::cors::Verdict;
 use sluice_proxy_core::filter::redirect::Redirected;
 use sluice_proxy_core::matching::host;
-use sluice_proxy_core::table::{Action, Arm, Matched, Rule, Snapshot};
+use sluice_proxy_core::model::Protocol;
+use sluice_proxy_core::table::{Action, Arm, Matched, Rule};
 use sluice_proxy_core::{forward, framing};
 
 use crate::serve::connection::{Connection, Open};
 use crate::serve::counters::Outcome;
-use crate::serve::worker::Worker;
+use crate::serve::worker::{Served, Worker};
 use body::{RequestBody, ResponseBody};
 use failure::Failure;
+use mirror::Copies;
 use tally::Tally;
 
 /// Answers one request. There is always an answer.
@@ -36,35 +41,69 @@ pub(crate) async fn handle(
     request: http::Request<Incoming>,
 ) -> Result<Response<ResponseBody>, Infallible> {
     let open = Open::new(worker, connection);
-    let (head, body) = request.into_parts();
+    let (mut head, body) = request.into_parts();
     let version = head.version;
-    let answer = answer(&open, head, body).await;
+    let answer = answer(&open, &mut head, &mut Some(body)).await;
     let mut response = answer.unwrap_or_else(Failure::response);
-    if version <= Version::HTTP_11 && open.connection.is_leaving(open.worker.now()) {
+    let stays = version <= Version::HTTP_11 && response.status() != StatusCode::SWITCHING_PROTOCOLS;
+    if stays && open.connection.is_leaving(open.worker.now()) {
         response.headers_mut().insert(header::CONNECTION, HeaderValue::from_static("close"));
     }
     response.body_mut().keep(open);
     Ok(response)
 }
 
-async fn answer(open: &Open, mut head: request::Parts, body: Incoming) -> Result<Response<ResponseBody>, Failure> {
-    framing::check(&head).map_err(Failure::Rejected)?;
-    framing::path::normalise_request(&mut head).map_err(Failure::Rejected)?;
+/// The request is handed down by reference, and taken where it is sent: a function that waits for another one would keep
+/// a place for each of its arguments, and the future is moved for every request.
+async fn answer(
+    open: &Open,
+    head: &mut request::Parts,
+    body: &mut Option<Incoming>,
+) -> Result<Response<ResponseBody>, Failure> {
+    framing::check(head).map_err(Failure::Rejected)?;
+    framing::path::normalise_request(head).map_err(Failure::Rejected)?;
     let snapshot = open.worker.snapshot();
-    let host = host_of(&head);
-    let matched = snapshot.route(open.connection.bind_port, &host, head.uri.path(), &head).ok_or(Failure::NoRoute)?;
+    let host = host_of(head);
+    let matched = snapshot.route(open.connection.bind_port, &host, head.uri.path(), head).ok_or(Failure::NoRoute)?;
+    drop(host);
     let rule = snapshot.rule(matched).ok_or(Failure::NoRoute)?;
+    let Some(cors) = &rule.cors else { return act(open, &snapshot, matched, rule, head, body).await };
+    match cors.judge(&head.method, &head.headers) {
+        Verdict::Preflight(headers) => {
+            let mut response = Response::new(ResponseBody::empty());
+            *response.status_mut() = StatusCode::NO_CONTENT;
+            *response.headers_mut() = headers;
+            Ok(response)
+        }
+        Verdict::Forward(allowed) => {
+            // A page may read why there is no response, too.
+            let acted = act(open, &snapshot, matched, rule, head, body).await;
+            let mut response = acted.unwrap_or_else(Failure::response);
+            cors.mark(allowed.as_ref(), response.headers_mut());
+            Ok(response)
+        }
+    }
+}
+
+/// Does what the rule says.
+async fn act(
+    open: &Open,
+    snapshot: &Rc<Served>,
+    matched: Matched,
+    rule: &Rule,
+    head: &mut request::Parts,
+    body: &mut Option<Incoming>,
+) -> Result<Response<ResponseBody>, Failure> {
     match &rule.action {
         Action::Forward { split, arms } => {
-            drop(host);
             let arm = &arms[split.pick(open.worker.random())];
             let tally = Tally::start(&open.worker, arm.cell);
-            forward_to(open, &snapshot, Assigned { matched, rule, arm, tally }, head, body).await
+            forward_to(open, snapshot, Assigned { matched, rule, arm, tally }, head, body).await
         }
         Action::NoBackend => Err(Failure::NoBackend),
         Action::Redirect(redirection) => {
             let request = Redirected {
-                host: &host,
+                host: &host_of(head),
                 listener_port: matched.listener_port,
                 path: head.uri.path(),
                 query: head.uri.query(),
@@ -96,32 +135,57 @@ struct Assigned<'a> {
 
 async fn forward_to(
     open: &Open,
-    snapshot: &Snapshot,
+    snapshot: &Rc<Served>,
     assigned: Assigned<'_>,
-    mut head: request::Parts,
-    body: Incoming,
+    head: &mut request::Parts,
+    body: &mut Option<Incoming>,
 ) -> Result<Response<ResponseBody>, Failure> {
     let Assigned { matched, rule, arm, mut tally } = assigned;
-    let body = RequestBody::new(body);
-    forward::prepare_request(&mut head, &open.connection.client, !body.is_end_stream());
-    rule.filters.change_request(&mut head, matched.prefix);
-    arm.filters.change_request(&mut head, matched.prefix);
-    let exchanged = match snapshot.backend(arm) {
+    let body = body.take().map_or_else(RequestBody::none, RequestBody::new);
+    let backend = snapshot.backend(arm).filter(|_| arm.valid);
+    let websocket =
+        backend.is_some_and(|backend| backend.protocol == Protocol::Http1) && forward::asks_for_websocket(head);
+    forward::prepare_request(head, &open.connection.client, !body.is_end_stream());
+    if websocket {
+        forward::upgrade_to_websocket(&mut head.headers);
+    }
+    rule.filters.change_request(head, matched.prefix);
+    let drawn = !rule.mirrors.is_empty() && !websocket;
+    let mut copies = if drawn { Copies::draw(&open.worker, rule, head, &body) } else { None };
+    if body.is_end_stream()
+        && let Some(copies) = copies.take()
+    {
+        copies.send(&open.worker, snapshot);
+    }
+    arm.filters.change_request(head, matched.prefix);
+    let (empty, ()) = http::Request::new(()).into_parts();
+    let mut request = Some(http::Request::from_parts(std::mem::replace(head, empty), body));
+    let exchanged = match backend {
         _ if !arm.valid => Err(Failure::BackendInvalid),
         None => Err(Failure::NoEndpoint),
-        Some(backend) => exchange::exchange(&open.worker, backend, head, body).await,
+        Some(backend) => tries::exchange(&open.worker, backend, rule, websocket, &mut request).await,
     };
+    if let Some(copies) = copies {
+        copies.send(&open.worker, snapshot);
+    }
     let exchange = exchanged.inspect_err(|failure| tally.outcome = failure.outcome())?;
     let (mut parts, incoming) = exchange.response.into_parts();
     tally.outcome = Outcome::of(parts.status);
     parts.version = Version::HTTP_11;
     forward::remove_hop_by_hop(&mut parts.headers);
+    if parts.status == StatusCode::SWITCHING_PROTOCOLS {
+        // The request is done, for whoever counts it: how long people talk is not how long an answer takes.
+        drop(tally);
+        forward::upgrade_to_websocket(&mut parts.headers);
+        open.connection.becomes(exchange.lease.upgrade().ok_or(Failure::BadResponse)?);
+        return Ok(filtered(rule, Some(arm), Response::from_parts(parts, ResponseBody::empty())));
+    }
     // The rest of a body that the backend did not wait for could be read as another request: both connections end.
     let early = (!exchange.progress.is_done()).then_some(exchange.progress);
     if early.is_some() {
         parts.headers.insert(header::CONNECTION, HeaderValue::from_static("close"));
     }
-    let body = ResponseBody::upstream(incoming, exchange.lease, tally, early);
+    let body = ResponseBody::upstream(incoming, exchange.lease, tally, early, exchange.deadline);
     Ok(filtered(rule, Some(arm), Response::from_parts(parts, body)))
 }
 
@@ -140,4 +204,17 @@ fn plain(status: StatusCode, text: &'static str) -> Response<ResponseBody> {
     *response.status_mut() = status;
     response.headers_mut().insert(header::CONTENT_TYPE, HeaderValue::from_static("text/plain"));
     response
+}
+
+#[cfg(test)]
+mod tests {
+    /// It is moved into place for every request.
+    #[test]
+    fn the_future_of_a_request_is_small() {
+        fn size<A, B, C, F>(_: impl Fn(A, B, C) -> F) -> usize {
+            size_of::<F>()
+        }
+        let size = size(super::handle);
+        assert!(size <= 3_500, "{size}");
+    }
 }

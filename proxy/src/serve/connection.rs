@@ -17,9 +17,11 @@ use hyper::service::service_fn;
 use sluice_proxy_core::framing;
 use tokio::net::TcpStream;
 
+use super::tunnel;
 use super::wire::{Wire, sniff};
 use super::worker::{LocalExecutor, Worker};
 use crate::request;
+use crate::upstream::Upgraded;
 
 /// Seconds that a client has for the head of a request once it has begun.
 const HEAD_SECONDS: u32 = 10;
@@ -28,6 +30,8 @@ const IDLE_SECONDS_HTTP1: u32 = 75;
 const IDLE_SECONDS_HTTP2: u32 = 300;
 /// Seconds without a byte either way after which an open request is given up.
 const STALLED_SECONDS: u32 = 300;
+/// The same for a WebSocket.
+const SILENT_SECONDS: u32 = 3600;
 /// Limits of one HTTP/2 connection: open streams, bytes on their way to us, resets before we stop listening.
 const STREAMS: u32 = 100;
 const STREAM_WINDOW: u32 = 64 * 1024;
@@ -51,6 +55,8 @@ pub(crate) struct Connection {
     leaves_at: Cell<Option<u32>>,
     order: Cell<Option<Order>>,
     waker: RefCell<Option<Waker>>,
+    /// The backend's side of what the connection becomes after the response that is on its way.
+    upgraded: RefCell<Option<Upgraded>>,
 }
 
 /// What the connection is waiting for.
@@ -62,11 +68,13 @@ pub(crate) enum Phase {
     Head,
     /// Us or the backend.
     Busy,
+    /// Either side: it is a WebSocket.
+    Tunnel,
 }
 
 /// How a connection is to end.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
-enum Order {
+pub(super) enum Order {
     /// At once.
     Abort,
     /// After what is open or has begun to come in; when that is nothing, at once.
@@ -85,6 +93,7 @@ impl Connection {
             leaves_at: Cell::new(worker.leaves_at()),
             order: Cell::new(None),
             waker: RefCell::default(),
+            upgraded: RefCell::default(),
         })
     }
 
@@ -95,7 +104,7 @@ impl Connection {
                 self.phase.set(Phase::Head);
                 self.since.set(now);
             }
-            Phase::Busy => self.since.set(now),
+            Phase::Busy | Phase::Tunnel => self.since.set(now),
             // The time for a head runs from its first byte.
             Phase::Head => {}
         }
@@ -103,9 +112,20 @@ impl Connection {
 
     /// Bytes have left.
     pub(crate) fn note_written(&self, now: u32) {
-        if self.phase.get() == Phase::Busy {
+        if matches!(self.phase.get(), Phase::Busy | Phase::Tunnel) {
             self.since.set(now);
         }
+    }
+
+    /// What it waits for from now on.
+    pub(super) fn enter(&self, phase: Phase, now: u32) {
+        self.phase.set(phase);
+        self.since.set(now);
+    }
+
+    /// After the response that is about to be sent the connection is a WebSocket with this backend.
+    pub(crate) fn becomes(&self, upgraded: Upgraded) {
+        *self.upgraded.borrow_mut() = Some(upgraded);
     }
 
     /// Whether the client is asked to leave with its next response.
@@ -126,7 +146,8 @@ impl Connection {
     /// Ends what has waited for its client too long, and tells HTTP/2 clients to leave when it is time.
     pub(crate) fn sweep(&self, now: u32) {
         let waited = now.saturating_sub(self.since.get());
-        if self.requests.get() > 0 && waited >= STALLED_SECONDS {
+        let patience = if self.phase.get() == Phase::Tunnel { SILENT_SECONDS } else { STALLED_SECONDS };
+        if self.requests.get() > 0 && waited >= patience {
             self.give(Order::Abort);
             return;
         }
@@ -140,7 +161,7 @@ impl Connection {
         match self.phase.get() {
             Phase::Head if waited >= HEAD_SECONDS => self.give(Order::Abort),
             Phase::Idle if waited >= IDLE_SECONDS_HTTP1 => self.give(Order::Finish),
-            Phase::Busy | Phase::Head | Phase::Idle => {}
+            Phase::Busy | Phase::Head | Phase::Idle | Phase::Tunnel => {}
         }
     }
 
@@ -214,33 +235,46 @@ async fn serve_stream(
     let Some(sniffed) = sniffed else { return Ok(()) };
     let http2 = sniffed.http2;
     let wire = Wire::new(stream, sniffed, Rc::clone(connection), Rc::clone(worker));
-    let served =
-        if http2 { serve_http2(worker, wire, connection).await } else { serve_http1(worker, wire, connection).await };
-    Ok(served?)
+    if http2 {
+        return Ok(serve_http2(worker, wire, connection).await?);
+    }
+    if let Some((client, backend)) = serve_http1(worker, wire, connection).await? {
+        // Apart, so that connections that never become one are no larger for it.
+        Box::pin(tunnel::run(worker, connection, client, backend)).await;
+    }
+    Ok(())
 }
 
-async fn serve_http1(worker: &Rc<Worker>, wire: Wire, connection: &Rc<Connection>) -> hyper::Result<()> {
+/// Serves HTTP/1 to its end. Returns both sides of what the connection has become, if it has become something else.
+async fn serve_http1(
+    worker: &Rc<Worker>,
+    wire: Wire,
+    connection: &Rc<Connection>,
+) -> hyper::Result<Option<(TcpStream, Upgraded)>> {
     let service = service_fn(|request| request::handle(Rc::clone(worker), Rc::clone(connection), request));
-    let mut serving = pin!(
-        http1::Builder::new()
-            .max_headers(framing::MAX_FIELDS)
-            .max_header_size(framing::MAX_HEAD_BYTES)
-            .max_buf_size(BUFFER)
-            .serve_connection(wire, service)
-    );
+    let mut serving = http1::Builder::new()
+        .max_headers(framing::MAX_FIELDS)
+        .max_header_size(framing::MAX_HEAD_BYTES)
+        .max_buf_size(BUFFER)
+        .serve_connection(wire, service);
     until(connection, |context, order| {
         if order == Some(Order::Abort) {
+            connection.upgraded.take();
             return Poll::Ready(Ok(()));
         }
-        let polled = serving.as_mut().poll(context);
+        let polled = Pin::new(&mut serving).poll(context);
         // What has arrived by now was read by that. What has begun is answered, and says that it is the last.
         if polled.is_pending() && order == Some(Order::Finish) && connection.phase.get() == Phase::Idle {
-            serving.as_mut().graceful_shutdown();
-            return serving.as_mut().poll(context);
+            Pin::new(&mut serving).graceful_shutdown();
+            return Pin::new(&mut serving).poll(context);
         }
         polled
     })
-    .await
+    .await?;
+    let Some(upgraded) = connection.upgraded.take() else { return Ok(None) };
+    let http1::Parts { io, read_buf, .. } = serving.into_parts();
+    // A client that has said more than its request before it was agreed to is not trusted with a backend.
+    Ok(io.into_stream().filter(|_| read_buf.is_empty()).map(|client| (client, upgraded)))
 }
 
 async fn serve_http2(worker: &Rc<Worker>, wire: Wire, connection: &Rc<Connection>) -> hyper::Result<()> {
@@ -269,7 +303,7 @@ async fn serve_http2(worker: &Rc<Worker>, wire: Wire, connection: &Rc<Connection
 }
 
 /// Polls `step` with the order that the connection was given meanwhile, and lets an order wake it.
-async fn until<T>(
+pub(super) async fn until<T>(
     connection: &Connection,
     mut step: impl FnMut(&mut std::task::Context<'_>, Option<Order>) -> Poll<T>,
 ) -> T {

@@ -16,6 +16,7 @@ mod state;
 mod stream;
 #[cfg(test)]
 mod tests;
+mod tunnel;
 mod wire;
 pub(crate) mod worker;
 

@@ -2,9 +2,13 @@
 
 mod admin;
 mod bodies;
+mod cors;
 mod drain;
 mod failures;
 mod fixtures;
+mod mirrors;
+mod retries;
 mod routing;
 mod stream;
 mod swaps;
+mod websocket;

@@ -72,6 +72,11 @@ impl Wire {
         Self { stream, head: sniffed.bytes, scanner, refused: false, connection, worker }
     }
 
+    /// The connection, for what it has become; none when something on it was refused or is still to be read.
+    pub(super) fn into_stream(self) -> Option<TcpStream> {
+        (!self.refused && self.head.from == self.head.to).then_some(self.stream)
+    }
+
     fn note_written(&self, written: &Poll<io::Result<usize>>) {
         if written.is_ready() {
             self.connection.note_written(self.worker.now());

@@ -93,6 +93,8 @@ pub(crate) struct Worker {
     pub(crate) in_flight: RefCell<Slab<(CellId, Instant)>>,
     pub(crate) load: Arc<Load>,
     pub(crate) pools: Pools,
+    /// Copies of requests that are on their way.
+    pub(crate) copies: Cell<u32>,
     /// Where connections read to, one at a time, before hyper gets what may be parsed.
     pub(crate) scratch: RefCell<Box<[u8]>>,
     /// Seconds since the start, to which the clock is read once a second instead of at every request.
@@ -130,6 +132,7 @@ impl Worker {
             in_flight: RefCell::default(),
             load,
             pools: Pools::default(),
+            copies: Cell::new(0),
             scratch: RefCell::new(vec![0; SCRATCH].into()),
             now: Cell::new(0),
             draining: Cell::new(None),

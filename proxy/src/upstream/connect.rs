@@ -4,9 +4,11 @@ use std::io;
 use std::net::SocketAddr;
 use std::time::Duration;
 
+use bytes::Bytes;
 use hyper::client::conn::{http1, http2};
 use hyper_util::rt::{TokioIo, TokioTimer};
 use tokio::net::TcpStream;
+use tokio::sync::oneshot;
 
 use super::socket::Socket;
 use crate::request::body::RequestBody;
@@ -59,13 +61,34 @@ pub(crate) struct Http1 {
 
 /// Opens an HTTP/1.1 connection. A task of the worker drives it until its sender is dropped.
 pub(crate) async fn http1(address: SocketAddr) -> Result<Http1, ConnectError> {
+    let (opened, connection) = handshake(address).await?;
+    // Its errors reach the request through the sender.
+    tokio::task::spawn_local(connection);
+    Ok(opened)
+}
+
+/// Opens an HTTP/1.1 connection for a request after which it may be something else. Gives out what has been read of that
+/// when it is.
+pub(super) async fn upgradable(address: SocketAddr) -> Result<(Http1, oneshot::Receiver<Bytes>), ConnectError> {
+    let (opened, mut connection) = handshake(address).await?;
+    let (sender, rest) = oneshot::channel();
+    tokio::task::spawn_local(async move {
+        if (&mut connection).await.is_ok() {
+            // Nobody waits for it where the request came to something else.
+            let _ = sender.send(connection.into_parts().read_buf);
+        }
+    });
+    Ok((opened, rest))
+}
+
+type Connection = http1::Connection<TokioIo<Socket>, RequestBody>;
+
+async fn handshake(address: SocketAddr) -> Result<(Http1, Connection), ConnectError> {
     let socket = Socket::new(open(address).await?);
     let io = TokioIo::new(socket.clone());
     let (sender, connection) =
         http1::Builder::new().max_header_size(MAX_HEAD_BYTES).handshake(io).await.map_err(ConnectError::Handshake)?;
-    // Its errors reach the request through the sender.
-    tokio::task::spawn_local(connection);
-    Ok(Http1 { sender, socket })
+    Ok((Http1 { sender, socket }, connection))
 }
 
 /// Opens an HTTP/2 connection with prior knowledge. A task of the worker drives it until its senders are dropped.

@@ -3,12 +3,15 @@
 use std::net::SocketAddr;
 use std::rc::Rc;
 
+use bytes::Bytes;
 use http::{Request, Response};
 use hyper::body::Incoming;
 use sluice_proxy_core::model::Protocol;
+use tokio::sync::oneshot;
 
 use super::connect::Http1;
 use super::pool::{Endpoint, InFlight, Shared};
+use super::socket::Socket;
 use crate::request::body::RequestBody;
 
 /// A connection that is ours until it is put back or dropped. Dropped, an HTTP/1.1 connection is closed.
@@ -16,6 +19,8 @@ use crate::request::body::RequestBody;
 pub(crate) struct Lease {
     in_flight: InFlight,
     sender: Sender,
+    /// Gives out what was read after a response that changes the protocol.
+    rest: Option<oneshot::Receiver<Bytes>>,
     /// Whether it has served a request before, so that its server may just be closing it.
     pub(crate) reused: bool,
 }
@@ -45,6 +50,16 @@ impl Drop for Stream {
     }
 }
 
+/// A connection that is not HTTP any more.
+#[derive(Debug)]
+pub(crate) struct Upgraded {
+    pub(crate) socket: Socket,
+    /// What has come on it already.
+    pub(crate) rest: oneshot::Receiver<Bytes>,
+    /// Counts it at its endpoint.
+    pub(crate) in_flight: InFlight,
+}
+
 /// Why a request has no response.
 #[derive(Debug)]
 pub(crate) struct SendError {
@@ -56,7 +71,21 @@ pub(crate) struct SendError {
 
 impl Lease {
     pub(super) fn new(endpoint: Rc<Endpoint>, sender: Sender, reused: bool) -> Self {
-        Self { in_flight: InFlight::new(endpoint), sender, reused }
+        Self { in_flight: InFlight::new(endpoint), sender, rest: None, reused }
+    }
+
+    pub(super) fn upgradable(self, rest: oneshot::Receiver<Bytes>) -> Self {
+        Self { rest: Some(rest), ..self }
+    }
+
+    /// The connection after a response that has changed its protocol; none unless it was leased for that.
+    pub(crate) fn upgrade(self) -> Option<Upgraded> {
+        match (self.sender, self.rest) {
+            (Sender::Http1(Http1 { socket, .. }), Some(rest)) => {
+                Some(Upgraded { socket, rest, in_flight: self.in_flight })
+            }
+            _ => None,
+        }
     }
 
     /// Whom it is connected to.
@@ -83,8 +112,8 @@ impl Lease {
 
     /// Gives the connection back after a whole response to a whole request.
     pub(crate) fn put_back(self, now: u32) {
-        let Self { in_flight, sender, reused: _ } = self;
-        if let Sender::Http1(connection) = sender {
+        let Self { in_flight, sender, rest, reused: _ } = self;
+        if let (Sender::Http1(connection), None) = (sender, rest) {
             in_flight.endpoint.put_back(connection, now);
         }
     }

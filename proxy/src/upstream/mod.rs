@@ -5,5 +5,5 @@ mod lease;
 mod pool;
 mod socket;
 
-pub(crate) use lease::{Lease, SendError};
-pub(crate) use pool::Pools;
+pub(crate) use lease::{Lease, SendError, Upgraded};
+pub(crate) use pool::{Endpoint, Pools};

@@ -162,13 +162,24 @@ impl Endpoint {
         leased
     }
 
+    /// A connection for a request that asks for a WebSocket: one of its own, which never comes back.
+    pub(crate) async fn lease_for_upgrade(self: &Rc<Self>, now: u32) -> Result<Lease, ConnectError> {
+        let opening = InFlight::new(Rc::clone(self));
+        let opened = Box::pin(connect::upgradable(self.address)).await;
+        drop(opening);
+        self.refused_at.set(opened.is_err().then_some(now));
+        let (connection, rest) = opened?;
+        Ok(Lease::new(Rc::clone(self), Sender::Http1(connection), false).upgradable(rest))
+    }
+
     async fn lease_http1(self: &Rc<Self>, fresh: bool, now: u32) -> Result<Lease, ConnectError> {
         if !fresh && let Some(connection) = self.take_idle(now).await {
             return Ok(Lease::new(Rc::clone(self), Sender::Http1(connection), true));
         }
         // Counted before it is open, so that an endpoint that is slow to accept does not look idle.
         let opening = InFlight::new(Rc::clone(self));
-        let connection = connect::http1(self.address).await?;
+        // Apart, because most requests find a connection and are to be no larger for this.
+        let connection = Box::pin(connect::http1(self.address)).await?;
         drop(opening);
         Ok(Lease::new(Rc::clone(self), Sender::Http1(connection), false))
     }
@@ -204,7 +215,7 @@ impl Endpoint {
         if let Some(shared) = self.open_shared() {
             return Ok(self.lease_stream(shared, true));
         }
-        let sender = connect::http2(self.address).await?;
+        let sender = Box::pin(connect::http2(self.address)).await?;
         let shared = Rc::new(Shared { sender, streams: Cell::new(0) });
         if self.wanted.get() {
             self.shared.borrow_mut().push(Rc::clone(&shared));
@@ -232,7 +243,7 @@ impl Endpoint {
 
 /// Counts one request as in flight at its endpoint.
 #[derive(Debug)]
-pub(super) struct InFlight {
+pub(crate) struct InFlight {
     pub(super) endpoint: Rc<Endpoint>,
 }
 

@@ -3,24 +3,26 @@
 use std::collections::HashMap;
 use std::net::SocketAddr;
 use std::sync::Arc;
+use std::time::Duration;
 
 use http::{HeaderName, Method};
 
 use super::slots::Places;
-use super::{Action, Arm, Backend, Condition, Readiness, Rule};
+use super::{Action, Arm, Backend, Condition, Mirror, Readiness, Rule};
 use crate::cells::{CellKey, Cells};
-use crate::filter::{FilterError, Filters};
+use crate::filter::{Compiled, FilterError, Filters};
 use crate::matching::precedence::Precedence;
 use crate::matching::{Matcher, PathMatcher, ValueMatcher};
 use crate::model::{self, Match, Route, ValueMatch};
 use crate::pick::Split;
+use crate::retry::Retry;
 
 /// What can be wrong with a resource.
 #[derive(Debug, thiserror::Error)]
 pub enum Problem {
-    /// A redirect on a backend, which the API does not define.
-    #[error("a backend of a rule cannot redirect")]
-    BackendRedirect,
+    /// A filter on a backend that only makes sense before there is one.
+    #[error("a backend of a rule cannot redirect, mirror or have a CORS filter")]
+    BackendFilter,
     /// The same key twice.
     #[error("there are two of it")]
     Duplicate,
@@ -33,6 +35,9 @@ pub enum Problem {
     /// Two listeners that cannot be told apart.
     #[error("port and host name are those of {0}")]
     ListenerConflict(String),
+    /// A share that is more than all, or of nothing.
+    #[error("{0} of {1} requests cannot be mirrored")]
+    Share(u32, u32),
     /// A method.
     #[error("{0:?} is not a method")]
     Method(String),
@@ -107,7 +112,8 @@ pub(super) fn rules(route: &Route, id: &Arc<str>, around: &mut Surroundings<'_>)
 }
 
 fn rule(route: &Route, id: &Arc<str>, spec: &model::Rule, around: &mut Surroundings<'_>) -> Result<Rule, Problem> {
-    let (filters, redirection) = Filters::compile(&spec.filters)?;
+    let Compiled { filters, redirection, cors, mirrors } = Filters::compile(&spec.filters)?;
+    let mirrors = mirrors.into_iter().map(|spec| mirror(spec, around)).collect::<Result<_, Problem>>()?;
     let name: Arc<str> = spec.name.as_str().into();
     let action = if let Some(redirection) = redirection {
         Action::Redirect(redirection)
@@ -122,7 +128,28 @@ fn rule(route: &Route, id: &Arc<str>, spec: &model::Rule, around: &mut Surroundi
             None => Action::NoBackend,
         }
     };
-    Ok(Rule { route: Arc::clone(id), name, filters, action })
+    let limit = |millis: Option<u64>| millis.filter(|millis| *millis > 0).map(Duration::from_millis);
+    Ok(Rule {
+        route: Arc::clone(id),
+        name,
+        filters,
+        cors: cors.map(Box::new),
+        mirrors,
+        request_timeout: limit(spec.timeouts.request),
+        backend_timeout: limit(spec.timeouts.backend),
+        retry: spec.retry.as_ref().map(|retry| Box::new(Retry::new(retry))),
+        action,
+    })
+}
+
+fn mirror(spec: &model::Mirror, around: &mut Surroundings<'_>) -> Result<Mirror, Problem> {
+    let model::Mirror { numerator, denominator, .. } = *spec;
+    if denominator == 0 || numerator > denominator {
+        return Err(Problem::Share(numerator, denominator));
+    }
+    let (backend, slot) = around.backends.acquire(&spec.backend);
+    around.uses.push(backend);
+    Ok(Mirror { slot, numerator, denominator })
 }
 
 fn arm(
@@ -130,9 +157,9 @@ fn arm(
     key: &impl Fn(Arc<str>) -> CellKey,
     around: &mut Surroundings<'_>,
 ) -> Result<Arm, Problem> {
-    let (filters, redirection) = Filters::compile(&to.filters)?;
-    if redirection.is_some() {
-        return Err(Problem::BackendRedirect);
+    let Compiled { filters, redirection, cors, mirrors } = Filters::compile(&to.filters)?;
+    if redirection.is_some() || cors.is_some() || !mirrors.is_empty() {
+        return Err(Problem::BackendFilter);
     }
     let (backend, slot) = around.backends.acquire(&to.backend);
     around.uses.push(Arc::clone(&backend));

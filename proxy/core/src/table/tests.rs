@@ -36,8 +36,8 @@ fn route(name: &str, listeners: &[&str], hostnames: &[&str], rules: Vec<(Match, 
     let rules = rules.into_iter().enumerate().map(|(index, (condition, backend))| Rule {
         name: index.to_string(),
         matches: vec![condition],
-        filters: Vec::new(),
         backends: vec![weighted(backend, 1)],
+        ..Rule::default()
     });
     Route {
         id: format!("HTTPRoute/default/{name}"),
@@ -253,10 +253,9 @@ fn resource() -> impl Strategy<Value = Resource> {
     let routes = (text(), prop::collection::vec(text(), 0..3), prop::collection::vec(text(), 0..3), rules).prop_map(
         |(name, listeners, hostnames, rules)| {
             let rules = rules.into_iter().map(|(condition, weights)| Rule {
-                name: String::new(),
                 matches: vec![condition],
-                filters: Vec::new(),
                 backends: weights.into_iter().map(|weight| weighted("b", weight)).collect(),
+                ..Rule::default()
             });
             let rules = rules.collect();
             Resource::Route(Route { id: name, generation: 1, created: 0, listeners, hostnames, rules })
@@ -301,8 +300,8 @@ fn common_resource() -> impl Strategy<Value = Resource> {
                 } else {
                     prefix(path)
                 }],
-                filters: Vec::new(),
                 backends: vec![weighted(backend, weight), weighted("a", 1)],
+                ..Rule::default()
             });
             let hostnames: Vec<_> = hostname.into_iter().collect();
             Resource::Route(Route { created, rules: rules.collect(), ..route(id, &listeners, &hostnames, vec![]) })
@@ -398,4 +397,34 @@ fn a_weight_makes_no_table_and_no_other_route_anew() {
     };
     assert_eq!(rule(&before, "other.test"), rule(&after, "other.test"));
     assert_ne!(rule(&before, "one.test"), rule(&after, "one.test"));
+}
+
+#[test]
+fn timeouts_mirrors_and_filters_of_a_rule_are_compiled() {
+    use crate::model::{Filter, Mirror, Timeouts};
+    let mirror = |numerator, denominator| Filter::Mirror(Mirror { backend: "b".into(), numerator, denominator });
+    let with = |rule: Rule| {
+        let route = Route { rules: vec![rule], ..route("r", &["l"], &[], vec![]) };
+        let backend = Resource::Backend(Backend { id: "b".into(), protocol: Protocol::Http1, endpoints: Vec::new() });
+        Snapshot::build(&[listener("l", None), backend, Resource::Route(route)], &mut Cells::default())
+    };
+    let rule = Rule {
+        filters: vec![mirror(1, 4), mirror(0, 1), mirror(1, 1)],
+        timeouts: Timeouts { request: Some(0), backend: Some(500) },
+        ..Rule::default()
+    };
+    let snapshot = with(rule).expect("snapshot");
+    let (head, ()) = get("/").into_parts();
+    let rule = snapshot.rule(snapshot.route(8080, "h", "/", &head).expect("a match")).expect("a rule");
+    assert_eq!((rule.request_timeout, rule.backend_timeout), (None, Some(std::time::Duration::from_millis(500))));
+    let takes = |random: u64| rule.mirrors.iter().map(|mirror| mirror.takes(random)).collect::<Vec<_>>();
+    assert_eq!(takes(0), [true, false, true]);
+    assert_eq!(takes(u64::MAX / 4 + 2), [false, false, true]);
+    assert_eq!(snapshot.mirrored(rule.mirrors[0]).map(|backend| &*backend.id), Some("b"));
+    for (filters, backend_filters) in
+        [(vec![mirror(2, 1)], vec![]), (vec![mirror(0, 0)], vec![]), (vec![], vec![mirror(1, 1)])]
+    {
+        let backends = vec![WeightedBackend { filters: backend_filters, ..weighted("b", 1) }];
+        assert!(with(Rule { filters, backends, ..Rule::default() }).is_err());
+    }
 }

@@ -3,7 +3,8 @@
 use std::collections::{BTreeMap, BTreeSet};
 
 use sluice_gateway_types::{
-    GROUP, HttpBackendRef, HttpRoute, ParentReference, PathMatch, RouteMatch, RouteRule, ValueMatch,
+    GROUP, HttpBackendRef, HttpRoute, ParentReference, PathMatch, RouteMatch, RouteRetry, RouteRule, RouteTimeouts,
+    ValueMatch,
 };
 use sluice_proxy_core::{cells::Cells, model, model::Resource, table::Snapshot};
 
@@ -12,6 +13,7 @@ use crate::control::{
     translate::{
         backend::{self, ServiceRef},
         conditions::{ACCEPTED, Condition},
+        duration,
         filter::{self, Level, Refusal},
         gateway::{GatewayPlan, ListenerPlan},
         host,
@@ -54,6 +56,22 @@ struct Rules {
     list: Vec<model::Rule>,
     backends: BTreeSet<ServiceRef>,
     resolved: Condition,
+}
+
+impl Rules {
+    /// Notes a reference to a backend; returns whether it can be used.
+    fn refer(&mut self, reference: &HttpBackendRef, namespace: &str, objects: &Objects) -> bool {
+        let resolved = backend::resolve(reference, namespace, objects);
+        let valid = resolved.is_ok();
+        match resolved {
+            Ok(service) => {
+                self.backends.insert(service);
+            }
+            Err(problem) if self.resolved.holds => self.resolved = problem,
+            Err(_) => {}
+        }
+        valid
+    }
 }
 
 /// Translates a route and counts it at the listeners that it is attached to.
@@ -197,7 +215,10 @@ fn rule(
     filter::known(&spec.unknown, &place)?;
     let matches: Result<Vec<_>, _> =
         spec.matches.iter().enumerate().map(|(i, m)| condition(m, &format!("{place}.matches[{i}]"))).collect();
-    let filters = filter::filters(&spec.filters, Level::Rule, &place)?;
+    let mut resolve = |reference: &HttpBackendRef| {
+        found.refer(reference, namespace, objects).then(|| backend::id(reference, namespace))
+    };
+    let filters = filter::filters(&spec.filters, Level::Rule, &place, &mut resolve)?;
     let backends: Result<Vec<_>, _> = spec
         .backend_refs
         .iter()
@@ -209,6 +230,40 @@ fn rule(
         matches: matches?,
         filters,
         backends: backends?,
+        timeouts: spec.timeouts.as_ref().map(|spec| timeouts(spec, &place)).transpose()?.unwrap_or_default(),
+        retry: spec.retry.as_ref().map(|spec| retry(spec, &place)).transpose()?,
+    })
+}
+
+fn duration(text: Option<&String>, place: &str) -> Result<Option<u64>, Refusal> {
+    let bad = |text: &String| Refusal::unsupported(format!("{place}: {text:?} is not a duration such as 1m30s"));
+    text.map(|text| duration::millis(text).ok_or_else(|| bad(text))).transpose()
+}
+
+fn timeouts(spec: &RouteTimeouts, place: &str) -> Result<model::Timeouts, Refusal> {
+    let place = format!("{place}.timeouts");
+    filter::known(&spec.unknown, &place)?;
+    let request = duration(spec.request.as_ref(), &format!("{place}.request"))?;
+    let backend = duration(spec.backend_request.as_ref(), &format!("{place}.backendRequest"))?;
+    if request.is_some_and(|request| request > 0 && backend.is_some_and(|backend| backend > request)) {
+        return Err(Refusal::unsupported(format!("{place}: backendRequest cannot be longer than request")));
+    }
+    Ok(model::Timeouts { request, backend })
+}
+
+fn retry(spec: &RouteRetry, place: &str) -> Result<model::Retry, Refusal> {
+    let place = format!("{place}.retry");
+    filter::known(&spec.unknown, &place)?;
+    let code = |code: &i32| {
+        let valid = u16::try_from(*code).ok().filter(|code| (400..600).contains(code));
+        valid.ok_or_else(|| Refusal::unsupported(format!("{place}.codes: {code} is not the status of an error")))
+    };
+    let attempts = spec.attempts.unwrap_or(1);
+    Ok(model::Retry {
+        codes: spec.codes.iter().map(code).collect::<Result<_, _>>()?,
+        attempts: u32::try_from(attempts)
+            .map_err(|_| Refusal::unsupported(format!("{place}.attempts: {attempts} is not a number of attempts")))?,
+        backoff: duration(spec.backoff.as_ref(), &format!("{place}.backoff"))?,
     })
 }
 
@@ -220,16 +275,9 @@ fn weighted(
     found: &mut Rules,
 ) -> Result<model::WeightedBackend, Refusal> {
     filter::known(&reference.unknown, place)?;
-    let filters = filter::filters(&reference.filters, Level::Backend, place)?;
-    let resolved = backend::resolve(reference, namespace, objects);
-    let valid = resolved.is_ok();
-    match resolved {
-        Ok(service) => {
-            found.backends.insert(service);
-        }
-        Err(problem) if found.resolved.holds => found.resolved = problem,
-        Err(_) => {}
-    }
+    // No filter of a backend names another one.
+    let filters = filter::filters(&reference.filters, Level::Backend, place, &mut |_| None)?;
+    let valid = found.refer(reference, namespace, objects);
     let weight = u32::try_from(reference.weight.unwrap_or(1)).unwrap_or_default();
     Ok(model::WeightedBackend { backend: backend::id(reference, namespace), weight, valid, filters })
 }

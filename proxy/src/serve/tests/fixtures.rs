@@ -64,6 +64,15 @@ impl Proxy {
         }
     }
 
+    /// Serves one backend by one rule, which says the rest.
+    pub(super) async fn ruled(backend: &str, addresses: &[SocketAddr], rule: Rule) -> Self {
+        let proxy = Self::serving(&[(backend, 1, addresses)]).await;
+        let backends = vec![WeightedBackend { backend: backend.into(), weight: 1, valid: true, filters: Vec::new() }];
+        proxy.rule(2, Rule { backends, ..rule });
+        proxy.apply().await.expect("applied");
+        proxy
+    }
+
     /// Serves `backends`, each with its weight and endpoints.
     pub(super) async fn serving(backends: &[(&str, u32, &[SocketAddr])]) -> Self {
         let proxy = Self::idle();
@@ -90,7 +99,12 @@ impl Proxy {
             valid: !name.starts_with("invalid"),
             filters: Vec::new(),
         });
-        let rule = Rule { name: "0".into(), matches: Vec::new(), filters: Vec::new(), backends: backends.collect() };
+        self.rule(generation, Rule { backends: backends.collect(), ..Rule::default() });
+    }
+
+    /// The route with this one rule.
+    pub(super) fn rule(&self, generation: i64, rule: Rule) {
+        let rule = Rule { name: "0".into(), ..rule };
         self.put(Resource::Route(Route {
             id: "HTTPRoute/default/r".into(),
             generation,
@@ -180,6 +194,20 @@ impl Client {
         self.stream.write_all(bytes.as_bytes()).await.expect("sent");
     }
 
+    /// The next bytes, as many as `expected` has.
+    pub(super) async fn hears(&mut self, expected: &str) {
+        while self.unread.len() < expected.len() {
+            self.read().await.expect("more bytes");
+        }
+        let heard: Vec<u8> = self.unread.drain(..expected.len()).collect();
+        assert_eq!(String::from_utf8_lossy(&heard), expected);
+    }
+
+    /// Says that it will say no more.
+    pub(super) async fn end(&mut self) {
+        self.stream.shutdown().await.expect("ended");
+    }
+
     /// The next answer; none when the connection ended before there was a whole one.
     pub(super) async fn answer(&mut self) -> Option<Answer> {
         let end = loop {
@@ -220,6 +248,7 @@ impl Client {
 pub(super) struct Echo {
     pub(super) address: SocketAddr,
     pub(super) served: Rc<Cell<u64>>,
+    requests: Rc<RefCell<Vec<String>>>,
     connections: Rc<RefCell<Vec<tokio::task::AbortHandle>>>,
     accepting: tokio::task::AbortHandle,
 }
@@ -229,11 +258,12 @@ impl Echo {
         let listener = TcpListener::bind((Ipv4Addr::LOCALHOST, 0)).await.expect("bound");
         let address = listener.local_addr().expect("address");
         let (served, connections) = (Rc::new(Cell::new(0)), Rc::<RefCell<Vec<_>>>::default());
-        let (count, live) = (Rc::clone(&served), Rc::clone(&connections));
+        let requests = Rc::<RefCell<Vec<String>>>::default();
+        let (count, live, all) = (Rc::clone(&served), Rc::clone(&connections), Rc::clone(&requests));
         let accepting = tokio::task::spawn_local(async move {
             while let Ok((stream, _)) = listener.accept().await {
-                let count = Rc::clone(&count);
-                let service = service_fn(move |request| echo(name, Rc::clone(&count), request));
+                let (count, all) = (Rc::clone(&count), Rc::clone(&all));
+                let service = service_fn(move |request| echo(name, Rc::clone(&count), Rc::clone(&all), request));
                 let serving = tokio::task::spawn_local(async move {
                     let io = TokioIo::new(stream);
                     // How a connection ends is what the tests look at from the other side.
@@ -249,7 +279,12 @@ impl Echo {
                 live.borrow_mut().push(serving.abort_handle());
             }
         });
-        Self { address, served, connections, accepting: accepting.abort_handle() }
+        Self { address, served, requests, connections, accepting: accepting.abort_handle() }
+    }
+
+    /// What it answered.
+    pub(super) fn heard(&self) -> Vec<String> {
+        self.requests.borrow().clone()
     }
 
     /// Connections that are open.
@@ -267,6 +302,7 @@ impl Echo {
 async fn echo(
     name: &'static str,
     served: Rc<Cell<u64>>,
+    requests: Rc<RefCell<Vec<String>>>,
     request: Request<Incoming>,
 ) -> Result<Response<Full<Bytes>>, Infallible> {
     let (head, body) = request.into_parts();
@@ -277,6 +313,7 @@ async fn echo(
         answer.extend_from_slice(format!("{name}: {}\n", value.to_str().unwrap_or_default()).as_bytes());
     }
     answer.extend_from_slice(&body);
+    requests.borrow_mut().push(String::from_utf8_lossy(&answer).into_owned());
     Ok(Response::new(Full::new(answer.into())))
 }
 

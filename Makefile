@@ -89,9 +89,14 @@ images: build cluster ## images of our programs, without Docker, loaded into the
 	 for image in $(IMAGES); do $(CLUSTER) image ensure --tag $$image:$(TAG) --bin $(OUT)/$$image; done; fi
 
 .PHONY: e2e
-e2e: build images ## end-to-end tests on a real cluster
+e2e: build images ## end-to-end tests on a real cluster, then the audit of everything that was written meanwhile
 	$(call say,end-to-end tests)
-	@e2e/with-cluster cargo test --offline --workspace $(CLUSTER_FEATURES) --test 'cluster_*' -- --test-threads=1 --nocapture
+	@since=$$(date -u +%Y-%m-%dT%H:%M:%SZ); failed=0; \
+	 e2e/with-cluster cargo test --offline --workspace $(CLUSTER_FEATURES) --test 'cluster_*' -- --test-threads=1 --nocapture \
+	 || failed=1; \
+	 printf '\n== audit\n'; \
+	 if [ -n "$${SLUICE_KUBECONFIG:-}" ]; then $(DEBUG)/sluice-audit; \
+	 else $(DEBUG)/sluice-audit --whole --log "$$($(CLUSTER) audit)" --since "$$since"; fi && exit $$failed
 
 .PHONY: figures
 figures: ## measure the published figures with release images (about 15 minutes)
@@ -99,9 +104,10 @@ figures: ## measure the published figures with release images (about 15 minutes)
 	@e2e/with-cluster $(DEBUG)/sluice-figures --install install/install.yaml
 
 .PHONY: generate
-generate: ## write the generated files: CRD, install manifest, reference
+generate: ## write the generated files: CRD, install manifest, page of metrics
 	@cargo run -q -p sluice-crds --bin crdgen > crds/yaml/rollouts.sluice.dev.yaml
 	@cargo run -q -p sluice-install --bin sluice-install > install/install.yaml
+	@cargo run -q -p sluice-signals --bin sluice-metrics > docs/metrics.md
 
 .PHONY: clean-cluster
 clean-cluster: ## remove the embedded cluster: processes, mounts, interfaces, cgroups, state

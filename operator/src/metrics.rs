@@ -1,6 +1,9 @@
-//! The operator's series: one table, one value per Rollout that exists, and counters of its own work.
+//! The operator's numbers: one value per Rollout that exists, and counters of its own work. What they are called and say
+//! is in the table of `sluice-signals`.
 
 mod export;
+mod histogram;
+mod traffic;
 
 use std::{
     collections::BTreeMap,
@@ -8,141 +11,13 @@ use std::{
     time::Duration,
 };
 
-use sluice_operator_core::{Report, State, decision::Phase};
+use sluice_operator_core::{Decision, Millis, Report, World, decision::Phase};
+use sluice_signals::operator::{LOOK_SECONDS, RUN_SECONDS};
 
 pub(crate) use export::text;
 
-/// Bounds of the duration of a reconcile, in seconds.
-const SECONDS: [f64; 8] = [0.005, 0.01, 0.025, 0.05, 0.1, 0.25, 1.0, 5.0];
-
-/// What kind of series it is.
-#[derive(Clone, Copy, Debug, PartialEq, Eq)]
-pub(crate) enum SeriesKind {
-    /// It goes up and down.
-    Gauge,
-    /// It only goes up; exported with `_total` appended.
-    Counter,
-    /// Buckets, sum and count.
-    Histogram,
-}
-
-/// One series.
-#[derive(Clone, Copy, Debug)]
-pub(crate) struct Series {
-    /// Its name.
-    pub name: &'static str,
-    /// Its kind.
-    pub kind: SeriesKind,
-    /// What it says.
-    pub help: &'static str,
-    /// Its labels.
-    pub labels: &'static [&'static str],
-    /// Its values now.
-    read: fn(&Numbers) -> Vec<Row>,
-}
-
-/// Values of the labels, and the value.
-type Row = (Vec<String>, f64);
-
-const fn series(
-    name: &'static str,
-    kind: SeriesKind,
-    labels: &'static [&'static str],
-    help: &'static str,
-    read: fn(&Numbers) -> Vec<Row>,
-) -> Series {
-    Series { name, kind, help, labels, read }
-}
-
-/// Every series that the operator exports. Those about a Rollout exist as long as it does.
-pub(crate) const SERIES: [Series; 14] = [
-    series(
-        "sluice_rollout_info",
-        SeriesKind::Gauge,
-        &["namespace", "rollout", "workload", "stable_revision", "run_revision"],
-        "1 for each Rollout, with the revisions that serve and that are in the run",
-        export::info,
-    ),
-    series(
-        "sluice_rollout_phase",
-        SeriesKind::Gauge,
-        &["namespace", "rollout", "phase", "reason"],
-        "1 for the phase that the Rollout is in, with the reason",
-        export::phase,
-    ),
-    series(
-        "sluice_rollout_weight_ratio",
-        SeriesKind::Gauge,
-        &["namespace", "rollout", "arm", "kind"],
-        "Share of the traffic of stable and canary, as it is wanted and as it is verified to be",
-        export::weights,
-    ),
-    series(
-        "sluice_rollout_step",
-        SeriesKind::Gauge,
-        &["namespace", "rollout"],
-        "Current step of the run, from 1",
-        export::step,
-    ),
-    series(
-        "sluice_rollout_steps",
-        SeriesKind::Gauge,
-        &["namespace", "rollout"],
-        "Number of steps of the run",
-        export::steps,
-    ),
-    series(
-        "sluice_rollout_verdict",
-        SeriesKind::Gauge,
-        &["namespace", "rollout", "metric", "verdict"],
-        "1 for the verdict on each metric of the run",
-        export::verdicts,
-    ),
-    series(
-        "sluice_rollout_evidence",
-        SeriesKind::Gauge,
-        &["namespace", "rollout", "metric", "kind"],
-        "Logarithm of the evidence that the canary is bad (value) and what rolls it back (bound)",
-        export::evidence,
-    ),
-    series(
-        "sluice_rollout_outcomes",
-        SeriesKind::Counter,
-        &["namespace", "rollout", "outcome", "reason"],
-        "Runs that ended",
-        export::outcomes,
-    ),
-    series("sluice_operator_reconciles", SeriesKind::Counter, &["result"], "Looks at Rollouts", export::reconciles),
-    series(
-        "sluice_operator_reconcile_duration_seconds",
-        SeriesKind::Histogram,
-        &[],
-        "Duration of a look at a Rollout",
-        export::of_histogram,
-    ),
-    series("sluice_operator_reconcile_errors", SeriesKind::Counter, &["category"], "Looks that failed", export::errors),
-    series(
-        "sluice_operator_api_calls",
-        SeriesKind::Counter,
-        &["verb", "resource", "result"],
-        "Calls of the API server, watches apart",
-        export::api_calls,
-    ),
-    series(
-        "sluice_operator_telemetry_asked",
-        SeriesKind::Counter,
-        &["result"],
-        "Questions to the proxy's controller",
-        export::asked,
-    ),
-    series(
-        "sluice_operator_build_info",
-        SeriesKind::Gauge,
-        &["version"],
-        "1, with the version of the operator",
-        export::build_info,
-    ),
-];
+use self::{histogram::Histogram, traffic::Traffic};
+use crate::model::Targets;
 
 /// The name of a phase, as in the API.
 pub(crate) fn phase_name(phase: Phase) -> String {
@@ -156,21 +31,38 @@ type Key = (String, String);
 #[derive(Clone, Debug, Default)]
 struct OfRollout {
     workload: String,
+    service: String,
     report: Report,
+    traffic: Traffic,
     stable: String,
     run: String,
+    run_started: Option<Millis>,
     outcomes: BTreeMap<(String, String), u64>,
 }
 
-#[derive(Debug, Default)]
+#[derive(Debug)]
 struct Numbers {
     rollouts: BTreeMap<Key, OfRollout>,
     reconciles: BTreeMap<&'static str, u64>,
     errors: BTreeMap<&'static str, u64>,
     api_calls: BTreeMap<(&'static str, &'static str, &'static str), u64>,
     asked: BTreeMap<&'static str, u64>,
-    buckets: [u64; SECONDS.len() + 1],
-    seconds: f64,
+    looks: Histogram,
+    runs: BTreeMap<String, Histogram>,
+}
+
+impl Default for Numbers {
+    fn default() -> Self {
+        Self {
+            rollouts: BTreeMap::new(),
+            reconciles: BTreeMap::new(),
+            errors: BTreeMap::new(),
+            api_calls: BTreeMap::new(),
+            asked: BTreeMap::new(),
+            looks: Histogram::new(&LOOK_SECONDS),
+            runs: BTreeMap::new(),
+        }
+    }
 }
 
 /// All numbers of the operator.
@@ -197,9 +89,7 @@ impl Metrics {
     pub(crate) fn reconciled(&self, result: &'static str, duration: Duration) {
         let mut numbers = self.numbers();
         *numbers.reconciles.entry(result).or_default() += 1;
-        let seconds = duration.as_secs_f64();
-        numbers.buckets[SECONDS.partition_point(|bound| *bound < seconds)] += 1;
-        numbers.seconds += seconds;
+        numbers.looks.observe(duration.as_secs_f64());
     }
 
     /// A look that failed.
@@ -208,20 +98,27 @@ impl Metrics {
     }
 
     /// What a Rollout reports now.
-    pub(crate) fn report(&self, namespace: &str, name: &str, workload: &str, report: &Report, state: &State) {
+    pub(crate) fn report(&self, world: &World, targets: &Targets, decision: &Decision) {
         let mut numbers = self.numbers();
-        let of = numbers.rollouts.entry((namespace.to_owned(), name.to_owned())).or_default();
-        workload.clone_into(&mut of.workload);
-        of.report = report.clone();
+        let of = numbers.rollouts.entry((world.namespace.clone(), world.name.clone())).or_default();
+        let state = &decision.state;
+        let run = state.run.as_ref();
+        targets.workload.clone_into(&mut of.workload);
+        targets.service.clone_into(&mut of.service);
+        of.report = decision.report.clone();
+        of.traffic = Traffic::of(world);
         of.stable = state.stable.as_ref().map(|stable| stable.revision.clone()).unwrap_or_default();
-        of.run = state.run.as_ref().map(|run| run.revision.clone()).unwrap_or_default();
+        of.run = run.map(|run| run.revision.clone()).unwrap_or_default();
+        of.run_started = run.filter(|run| run.in_progress()).map(|run| run.started_at);
     }
 
     /// A run of a Rollout that ended.
-    pub(crate) fn outcome(&self, namespace: &str, name: &str, outcome: &str, reason: &str) {
+    pub(crate) fn outcome(&self, (namespace, name): (&str, &str), outcome: &str, reason: &str, took: Duration) {
         let mut numbers = self.numbers();
         let of = numbers.rollouts.entry((namespace.to_owned(), name.to_owned())).or_default();
         *of.outcomes.entry((outcome.to_owned(), reason.to_owned())).or_default() += 1;
+        let runs = numbers.runs.entry(outcome.to_owned()).or_insert_with(|| Histogram::new(&RUN_SECONDS));
+        runs.observe(took.as_secs_f64());
     }
 
     /// A Rollout is gone, and its series with it.

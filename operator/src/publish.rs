@@ -11,7 +11,7 @@ use kube::{
 };
 use serde_json::{Value, json};
 use sluice_crds::names;
-use sluice_operator_core::{Decision, Report};
+use sluice_operator_core::{Decision, Report, State, World};
 
 use crate::{
     cluster::{At, Cluster, ClusterError, Kind},
@@ -107,15 +107,13 @@ pub(crate) async fn undecodable(cluster: &Cluster, raw: &DynamicObject, message:
 }
 
 /// The numbers of a look.
-pub(crate) fn count(metrics: &Metrics, observed: &Observed, decision: &Decision, written: bool) {
-    let meta = &observed.rollout.metadata;
-    let (namespace, name) = (meta.namespace.as_deref().unwrap_or_default(), meta.name.as_deref().unwrap_or_default());
-    metrics.report(namespace, name, &observed.targets.workload, &decision.report, &decision.state);
-    let newest =
-        |state: &sluice_operator_core::State| state.history.first().map(|ended| (ended.started_at, ended.ended_at));
+pub(crate) fn count(metrics: &Metrics, observed: &Observed, world: &World, decision: &Decision, written: bool) {
+    metrics.report(world, &observed.targets, decision);
+    let newest = |state: &State| state.history.first().map(|ended| (ended.started_at, ended.ended_at));
     let ended = decision.state.history.first();
     if let Some(ended) = ended.filter(|_| written && newest(&decision.state) != newest(&observed.state)) {
-        metrics.outcome(namespace, name, &ended.outcome, &ended.reason);
+        let took = Duration::from_millis(u64::try_from(ended.ended_at - ended.started_at).unwrap_or_default());
+        metrics.outcome((&world.namespace, &world.name), &ended.outcome, &ended.reason, took);
     }
 }
 

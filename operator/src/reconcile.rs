@@ -164,7 +164,7 @@ async fn look(context: &Context, key: &(String, String)) -> Result<Option<Durati
     let published = publish::publish(cluster, &observed, &decision, failure, remembered.evidence_written)
         .await
         .map_err(LookError::Publish)?;
-    publish::count(metrics, &observed, &decision, published.written);
+    publish::count(metrics, &observed, &world, &decision, published.written);
     context.shared.published(key, &decision.state, published.written);
 
     // act: carries out, in order; what changed is announced also when it fails

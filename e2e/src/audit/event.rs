@@ -145,6 +145,15 @@ impl Event {
     pub fn version(&self) -> Option<u64> {
         version(self.object()?)
     }
+
+    /// The resourceVersion that a JSON Patch relies on.
+    pub fn tested_version(&self) -> Option<u64> {
+        let operations = self.request_object.as_array()?.iter();
+        let is_test = |operation: &&Value| {
+            super::text(operation, "/op") == "test" && super::text(operation, "/path") == "/metadata/resourceVersion"
+        };
+        operations.filter(is_test).find_map(|test| super::text(test, "/value").parse().ok())
+    }
 }
 
 /// resourceVersion of an object.

@@ -1,11 +1,24 @@
-//! The one table of series, labels and buckets: the proxy writes it, the operator reads it, dashboards draw it.
+//! The one table of series, labels and buckets: the programs write it, dashboards draw it, `docs/metrics.md` prints it.
+//!
+//! The buckets of the data plane's durations are shared with the operator, which judges on them.
 
+pub mod controller;
+mod data_plane;
+mod document;
+pub mod operator;
 mod series;
 
-pub use series::{
-    BUILD, CONFIG_UPDATE, CONNECTION_FAILURES, CONNECTIONS, CPU_SECONDS, DISRUPTIONS, IN_FLIGHT, Kind,
-    REQUEST_DURATION, REQUESTS, RESIDENT_MEMORY, SERIES, Series,
+pub use data_plane::{
+    BUILD, CONFIG_UPDATE, CONNECTION_FAILURES, CONNECTIONS, CPU_SECONDS, DISRUPTIONS, IN_FLIGHT, REQUEST_DURATION,
+    REQUESTS, RESIDENT_MEMORY, SERIES,
 };
+pub use document::document;
+pub use series::{Kind, Series};
+
+/// Every family of every program.
+pub fn all() -> impl Iterator<Item = &'static Series> {
+    operator::SERIES.into_iter().chain(SERIES).chain(&controller::SERIES)
+}
 
 /// Upper bounds of the duration buckets, in milliseconds. A `Latency` objective's `slowerThan` is one of them, so that a
 /// request is on one side of the bound exactly, never by interpolation.
@@ -21,7 +34,19 @@ pub fn duration_bucket(micros: u64) -> usize {
 
 #[cfg(test)]
 mod tests {
-    use super::{DURATION_BOUNDS_MS, duration_bucket};
+    use super::{DURATION_BOUNDS_MS, Kind, all, duration_bucket};
+
+    #[test]
+    fn names_are_distinct_and_say_what_they_count() {
+        let mut names = std::collections::BTreeSet::new();
+        for series in all() {
+            assert!(series.name.starts_with("sluice_"), "{}", series.name);
+            assert_eq!(series.name.ends_with("_total"), series.kind == Kind::Counter, "{}", series.name);
+            assert!(series.kind != Kind::Histogram || series.name.ends_with("_seconds"), "{}", series.name);
+            assert!(names.insert(series.name), "{} twice", series.name);
+            assert!(!series.help.ends_with('.'), "{}", series.name);
+        }
+    }
 
     #[test]
     fn a_duration_equal_to_a_bound_is_within_it() {

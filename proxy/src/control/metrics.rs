@@ -39,13 +39,13 @@ pub struct Metrics {
 
 impl Default for Metrics {
     fn default() -> Self {
-        let mut registry = Registry::with_prefix("sluice_controller");
+        let mut registry = Registry::with_prefix(sluice_signals::controller::PREFIX);
         let (data_planes, update, served) = (Gauge::default(), Gauge::default(), Gauge::default());
         let (status_writes, status_failures) = (Counter::default(), Counter::default());
         let (stream_bytes, stream_updates) = (Counter::default(), Counter::default());
         let translation = Histogram::new(exponential_buckets(0.000_1, 4.0, 8));
         registry.register("data_planes", "Connected data planes", data_planes.clone());
-        registry.register("update", "Number of the newest update", update.clone());
+        registry.register("update", "Number of the newest configuration update", update.clone());
         registry.register("update_served", "The update that every connected data plane serves", served.clone());
         registry.register("status_writes", "Status writes", status_writes.clone());
         registry.register("status_failures", "Status writes that failed", status_failures.clone());
@@ -78,5 +78,22 @@ impl Metrics {
         let mut text = String::new();
         encode(&mut text, &self.registry)?;
         Ok(text)
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use sluice_signals::controller::SERIES;
+
+    use super::Metrics;
+
+    #[test]
+    fn what_is_exported_is_what_the_table_says() {
+        let text = Metrics::default().text().unwrap();
+        for series in &SERIES {
+            assert!(text.contains(&format!("# TYPE {} {}\n", series.family(), series.kind.word())), "{}", series.name);
+            assert!(text.contains(&format!("# HELP {} {}", series.family(), series.help)), "{}", series.name);
+        }
+        assert_eq!(text.matches("# TYPE ").count(), SERIES.len());
     }
 }

@@ -85,7 +85,7 @@ impl Exported {
 
     fn encode_durations(&self, encoder: &mut DescriptorEncoder<'_>) -> fmt::Result {
         let mut durations = describe(encoder, &signals::REQUEST_DURATION)?;
-        let bounds = DURATION_BOUNDS_MS.iter().map(|bound| *bound as f64 / 1e3).chain([f64::MAX]);
+        let bounds = DURATION_BOUNDS_MS.iter().map(|bound| *bound as f64 / 1e3).chain([f64::INFINITY]);
         for (key, totals) in &self.backends {
             let buckets: Vec<(f64, u64)> = bounds.clone().zip(totals.duration_buckets).collect();
             let sum = totals.duration_micros as f64 / 1e6;
@@ -127,7 +127,7 @@ fn describe<'a>(encoder: &'a mut DescriptorEncoder<'_>, series: &Series) -> Resu
         Kind::Histogram => MetricType::Histogram,
     };
     // The encoder adds the suffix of counters and the full stop of the help by itself.
-    encoder.encode_descriptor(series.name.trim_end_matches("_total"), series.help, None, kind)
+    encoder.encode_descriptor(series.family(), series.help, None, kind)
 }
 
 /// Resident memory and processor seconds of this process; zeros where there is no `/proc`.
@@ -146,7 +146,7 @@ fn process() -> (u64, f64) {
 mod tests {
     use std::collections::BTreeSet;
 
-    use sluice_signals::{Kind, SERIES};
+    use sluice_signals::SERIES;
 
     use super::{CellTotals, Exported, encode};
 
@@ -160,18 +160,17 @@ mod tests {
     fn what_is_exported_is_what_the_table_says() {
         let text = exported();
         let types: BTreeSet<&str> = text.lines().filter_map(|line| line.strip_prefix("# TYPE ")).collect();
-        let expected: BTreeSet<String> = SERIES
-            .iter()
-            .map(|series| {
-                let kind = match series.kind {
-                    Kind::Counter => "counter",
-                    Kind::Gauge => "gauge",
-                    Kind::Histogram => "histogram",
-                };
-                format!("{} {kind}", series.name.trim_end_matches("_total"))
-            })
-            .collect();
+        let expected: BTreeSet<String> =
+            SERIES.iter().map(|series| format!("{} {}", series.family(), series.kind.word())).collect();
         assert_eq!(types, expected.iter().map(String::as_str).collect());
+    }
+
+    /// Without a bucket for everything there are no quantiles.
+    #[test]
+    fn the_last_bucket_has_no_bound() {
+        let text = exported();
+        let mut buckets = text.lines().filter(|line| line.starts_with("sluice_proxy_request_duration_seconds_bucket"));
+        assert!(buckets.next_back().unwrap().contains("le=\"+Inf\""), "{text}");
     }
 
     #[test]

@@ -1,8 +1,6 @@
 //! No write of ours that changes nothing: the API server answers such a one with the old resourceVersion.
 
-use serde_json::Value;
-
-use crate::audit::{Check, Judged, Who, Write, event::version, text};
+use crate::audit::{Check, Judged, Who, Write, event::version};
 
 /// Needs no memory beyond the history's.
 #[derive(Debug)]
@@ -19,19 +17,11 @@ impl Check for NoChange {
             return Judged::No;
         };
         let known = write.before.as_deref().and_then(version);
-        if known == Some(now) || tested(&write.event.request_object) == Some(now) {
+        if known == Some(now) || write.event.tested_version() == Some(now) {
             found.push("the object was like this already".to_owned());
         }
         Judged::Yes
     }
-}
-
-/// The resourceVersion that a JSON Patch relies on.
-fn tested(patch: &Value) -> Option<u64> {
-    let tests = patch.as_array()?.iter().filter(|operation| text(operation, "/op") == "test");
-    tests.into_iter().find_map(|test| {
-        (text(test, "/path") == "/metadata/resourceVersion").then(|| text(test, "/value").parse().ok())?
-    })
 }
 
 #[cfg(test)]

@@ -1,0 +1,96 @@
+//! The series that a data plane exports on `/metrics`.
+
+use crate::{Kind, Series};
+
+/// Labels of what is counted for each backend of a rule, over all generations of the route.
+const BACKEND: &[&str] = &["route", "rule", "backend"];
+
+/// Requests by class of the answer.
+pub const REQUESTS: Series = Series {
+    name: "sluice_proxy_requests_total",
+    kind: Kind::Counter,
+    labels: &["route", "rule", "backend", "code_class"],
+    help: "Requests answered, by class of the status code; what the proxy answered for a failed backend is 5xx",
+};
+
+/// Time from assignment to the end of the answer's body.
+pub const REQUEST_DURATION: Series = Series {
+    name: "sluice_proxy_request_duration_seconds",
+    kind: Kind::Histogram,
+    labels: BACKEND,
+    help: "Time from the choice of the backend to the end of the response's body",
+};
+
+/// Requests being served.
+pub const IN_FLIGHT: Series = Series {
+    name: "sluice_proxy_requests_in_flight",
+    kind: Kind::Gauge,
+    labels: BACKEND,
+    help: "Requests assigned to the backend that have not ended",
+};
+
+/// Requests that a ready endpoint did not answer.
+pub const CONNECTION_FAILURES: Series = Series {
+    name: "sluice_proxy_connection_failures_total",
+    kind: Kind::Counter,
+    labels: BACKEND,
+    help: "Requests that failed without a complete response from an endpoint that was ready",
+};
+
+/// Requests that failed at an endpoint on its way out or in.
+pub const DISRUPTIONS: Series = Series {
+    name: "sluice_proxy_disruptions_total",
+    kind: Kind::Counter,
+    labels: BACKEND,
+    help: "Requests that failed at an endpoint that was leaving, restarting or refusing",
+};
+
+/// Live connections of clients.
+pub const CONNECTIONS: Series =
+    Series { name: "sluice_proxy_connections", kind: Kind::Gauge, labels: &[], help: "Connections of clients" };
+
+/// Number of the configuration that is served.
+pub const CONFIG_UPDATE: Series = Series {
+    name: "sluice_proxy_config_update",
+    kind: Kind::Gauge,
+    labels: &[],
+    help: "Number of the last configuration update that every worker serves",
+};
+
+/// What is running.
+pub const BUILD: Series = Series {
+    name: "sluice_proxy_build_info",
+    kind: Kind::Gauge,
+    labels: &["version"],
+    help: "Always 1; the version of the program is the label",
+};
+
+/// Memory of the process.
+pub const RESIDENT_MEMORY: Series = Series {
+    name: "sluice_proxy_resident_memory_bytes",
+    kind: Kind::Gauge,
+    labels: &[],
+    help: "Resident memory of the process",
+};
+
+/// Processor time of the process.
+pub const CPU_SECONDS: Series = Series {
+    name: "sluice_proxy_cpu_seconds_total",
+    kind: Kind::Counter,
+    labels: &[],
+    help: "Processor time of the process in user and kernel",
+};
+
+/// Every family, in the order of export.
+pub const SERIES: [&Series; 10] = [
+    &REQUESTS,
+    &REQUEST_DURATION,
+    &IN_FLIGHT,
+    &CONNECTION_FAILURES,
+    &DISRUPTIONS,
+    &CONNECTIONS,
+    &CONFIG_UPDATE,
+    &BUILD,
+    &RESIDENT_MEMORY,
+    &CPU_SECONDS,
+];

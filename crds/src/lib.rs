@@ -15,8 +15,8 @@ pub use analysis::{Analysis, Compare, CompareTo, Metric, MetricBuiltin, Objectiv
 pub use rollout::{Operation, OperationType, Rollout, RolloutSpec, RouteKind, RouteRef, WorkloadKind, WorkloadRef};
 pub use schema::{YamlError, crd_yaml};
 pub use status::{
-    HistoryEntry, LastOperation, MetricStatus, NextStatus, OperationResult, Phase, RolloutStatus, RunStatus,
-    StableStatus, VerdictStatus,
+    HistoryEntry, LastOperation, MetricStatus, NextStatus, OperationResult, PauseStatus, Phase, RolloutStatus,
+    RunStatus, StableStatus, VerdictStatus,
 };
 pub use strategy::{
     Canary, Hold, HttpHeader, HttpHeaderMatchType, OnUndecided, Step, StepApproval, StepMatch, Strategy,

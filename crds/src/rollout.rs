@@ -95,17 +95,19 @@ impl Rollout {
     }
 }
 
-/// A request to act on the current run, once. The operator takes it out of the object when it has acted, and says in
-/// `status.lastOperation` what became of it.
+/// A request to act on the Rollout, once. The operator takes it out of the object when it has acted, and says in
+/// `status.lastOperation` what became of it; one that does not apply is refused there and changes nothing. While one waits
+/// only Abort may replace it. Who may use a type says RBAC: its name in small letters is a verb on rollouts.sluice.dev
+/// (promote, promotefull, abort, pause, resume, retry, undo, skipanalysis).
 /// Example: `kubectl patch rollouts.sluice.dev podinfo --type merge -p '{"operation":{"type":"Promote"}}'`.
 #[derive(KubeSchema, Clone, Debug, PartialEq, Eq, Serialize, Deserialize)]
 #[serde(rename_all = "camelCase")]
 pub struct Operation {
-    /// Promote goes on to the next step now, or past an approval; after the last step it promotes. Abort rolls back.
+    /// What to do: Promote, PromoteFull, Abort, Pause, Resume, Retry, Undo or SkipAnalysis.
     #[serde(rename = "type")]
     pub type_: OperationType,
-    /// The revision that it is meant for, as in `status.run.revision`. When that is no longer the one in the run, the
-    /// operation is refused and nothing happens. Default: whatever runs now.
+    /// The revision that it is meant for, as in `status.run.revision`, or without a run in `status.observedRevision`. When
+    /// that is no longer the one, the operation is refused and nothing happens. Default: whatever is there now.
     #[serde(default, skip_serializing_if = "Option::is_none")]
     #[schemars(length(max = 63))]
     pub revision: Option<String>,
@@ -126,10 +128,48 @@ pub struct Operation {
 /// What an operation asks for.
 #[derive(Clone, Copy, Debug, PartialEq, Eq, Serialize, Deserialize, JsonSchema)]
 pub enum OperationType {
-    /// Go on to the next step now; after the last step promote.
+    /// Goes on to the next step now, or past an approval, out of a pause too; after the last step it promotes. Where the
+    /// promotion failed it tries the workload's rollout again.
     Promote,
-    /// Roll back to stable.
+    /// Goes straight to the promotion, past all steps, holds, approvals and analysis. The canary still gets only the weight
+    /// that its ready pods can carry, and each weight is verified.
+    PromoteFull,
+    /// Rolls back to stable.
     Abort,
+    /// Holds the Rollout where it is: weights stay, no step goes on, no clock runs out. The run is still judged, and rolled
+    /// back if it fails. No new run starts either; so also where none is in progress. Lasts until Resume, or a Promote,
+    /// PromoteFull or Retry.
+    Pause,
+    /// Ends a pause.
+    Resume,
+    /// Starts a revision that was rolled back again, from the first step. Where the promotion failed it tries the
+    /// workload's rollout again.
+    Retry,
+    /// Rolls back, if there is a run, and writes stable's pod template back into the workload. While the same version is
+    /// stable the undone revision does not start by itself, also if it is declared again: Retry starts it.
+    Undo,
+    /// Lets this run go on without analysis: through its steps, minimum holds and approvals, whatever the metrics say; they
+    /// are still shown. A canary that is not available, or refuses its requests, is still rolled back.
+    SkipAnalysis,
+}
+
+impl OperationType {
+    /// Every type.
+    pub const ALL: [Self; 8] = [
+        Self::Promote,
+        Self::PromoteFull,
+        Self::Abort,
+        Self::Pause,
+        Self::Resume,
+        Self::Retry,
+        Self::Undo,
+        Self::SkipAnalysis,
+    ];
+
+    /// The RBAC verb on rollouts.sluice.dev that it takes.
+    pub fn verb(self) -> String {
+        format!("{self:?}").to_ascii_lowercase()
+    }
 }
 
 /// The workload.

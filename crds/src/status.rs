@@ -42,9 +42,16 @@ pub struct RolloutStatus {
     /// What happens next and when.
     #[serde(default, skip_serializing_if = "Option::is_none")]
     pub next: Option<NextStatus>,
+    /// Who holds the Rollout where it is, if somebody does: operation Resume ends it.
+    #[serde(default, skip_serializing_if = "Option::is_none")]
+    pub pause: Option<PauseStatus>,
     /// The last operation and what became of it.
     #[serde(default, skip_serializing_if = "Option::is_none")]
     pub last_operation: Option<LastOperation>,
+    /// The last twenty operations and what became of them, newest first.
+    #[serde(default, skip_serializing_if = "Vec::is_empty")]
+    #[schemars(length(max = 20))]
+    pub operations: Vec<LastOperation>,
     /// The decision core's own memory of the Rollout: adoption and what else outlives a run. Not an API: read the other
     /// fields.
     #[schemars(schema_with = "free_object")]
@@ -166,7 +173,7 @@ pub struct LastOperation {
     pub by: String,
     /// When it was consumed.
     pub at: Time,
-    /// The revision in the run at that moment.
+    /// The revision that it met: the run's, or without a run the declared one.
     #[serde(default, skip_serializing_if = "Option::is_none")]
     pub revision: Option<String>,
     /// What became of it.
@@ -174,6 +181,19 @@ pub struct LastOperation {
     /// Why it was refused, or the asker's reason.
     #[serde(default, skip_serializing_if = "Option::is_none")]
     pub message: Option<String>,
+}
+
+/// A pause.
+#[derive(Clone, Debug, PartialEq, Eq, Serialize, Deserialize, JsonSchema)]
+#[serde(rename_all = "camelCase")]
+pub struct PauseStatus {
+    /// Who asked for it.
+    pub by: String,
+    /// Since when.
+    pub since: Time,
+    /// Why, in the asker's words.
+    #[serde(default, skip_serializing_if = "Option::is_none")]
+    pub reason: Option<String>,
 }
 
 /// What became of an operation.

@@ -77,6 +77,10 @@ impl Hands<'_> {
                 let pause = json!({"op": "add", "path": "/spec/paused", "value": paused});
                 self.patch(Kind::Deployment, name, guarded(resource_version, pause)).await
             }
+            Action::RestoreTemplate { revision: _, template, resource_version } => {
+                let write = json!({"op": "replace", "path": "/spec/template", "value": template});
+                self.patch(Kind::Deployment, name, guarded(resource_version, write)).await
+            }
             Action::Freeze { revision, template, plan, base } => {
                 let frozen = Frozen {
                     revision: revision.clone(),

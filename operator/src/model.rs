@@ -86,9 +86,9 @@ pub(crate) fn world(observed: &Observed, proxy: &str, now: Millis) -> World {
         state: state.clone(),
         claimed_by: claimed_by.clone(),
         service: workload::service(&observed.targets.service, service.as_ref(), labels.as_ref()),
-        workload: workload
-            .as_ref()
-            .map(|object| workload::workload(object, service.as_ref(), replica_sets, *held_back)),
+        workload: workload.as_ref().map(|object| {
+            workload::workload(object, service.as_ref(), (replica_sets, state.stable.as_ref()), *held_back)
+        }),
         canary_workload: canary_workload.as_ref().map(|object| canary::workload(&owner, object, canary_pods)),
         canary_service: canary_service.as_ref().map(|object| Owned {
             ours: owner.owns(&object.metadata),
@@ -106,7 +106,13 @@ fn operation(rollout: &Rollout, raw: &DynamicObject) -> Option<Operation> {
     let operation = rollout.operation.as_ref()?;
     let kind = match operation.type_ {
         OperationType::Promote => OperationKind::Promote,
+        OperationType::PromoteFull => OperationKind::PromoteFull,
         OperationType::Abort => OperationKind::Abort,
+        OperationType::Pause => OperationKind::Pause,
+        OperationType::Resume => OperationKind::Resume,
+        OperationType::Retry => OperationKind::Retry,
+        OperationType::Undo => OperationKind::Undo,
+        OperationType::SkipAnalysis => OperationKind::SkipAnalysis,
     };
     let unstamped = || format!("generation-{}", raw.metadata.generation.unwrap_or_default());
     Some(Operation {

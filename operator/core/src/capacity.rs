@@ -101,6 +101,9 @@ fn late(look: &mut Look<'_>, run: &mut Run, course: &Course<'_>, available: i32,
 
 /// When the pods that are waited for count as failed.
 pub(crate) fn deadline(run: &Run, course: &Course<'_>) -> Millis {
+    if run.still_since.is_some() {
+        return Millis::MAX / 2;
+    }
     run.progress.at + i64::try_from(course.plan.progress_deadline_ms).unwrap_or(i64::MAX / 2)
 }
 

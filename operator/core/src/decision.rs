@@ -55,6 +55,15 @@ pub enum Action {
         /// Precondition: the template still is the one that was looked at.
         resource_version: String,
     },
+    /// Write stable's pod template back into the paused workload.
+    RestoreTemplate {
+        /// Its revision hash.
+        revision: String,
+        /// The pod template.
+        template: Value,
+        /// Precondition: the template still is the one that was looked at.
+        resource_version: String,
+    },
     /// Make the ControllerRevision.
     Freeze {
         /// Revision hash.

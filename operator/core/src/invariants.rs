@@ -22,8 +22,10 @@ pub fn check(world: &World, decision: &Decision) -> Vec<String> {
             broken.push(format!("{}: {why}", name(action)));
         }
     }
-    let is_workload_write =
-        |action: &&Action| matches!(action, Action::SetPaused { .. } | Action::LabelWorkload { .. });
+    asked(world, decision, &mut broken);
+    let is_workload_write = |action: &&Action| {
+        matches!(action, Action::SetPaused { .. } | Action::LabelWorkload { .. } | Action::RestoreTemplate { .. })
+    };
     if decision.actions.iter().filter(is_workload_write).count() > 1 {
         broken.push("two writes of the workload: the second would find another resourceVersion".to_owned());
     }
@@ -80,6 +82,36 @@ fn memory(world: &World, decision: &Decision, broken: &mut Vec<String>) {
     }
 }
 
+/// What a person asked for holds: a paused run stays where it is, and what was undone does not start by itself.
+fn asked(world: &World, decision: &Decision, broken: &mut Vec<String>) {
+    let (before, state) = (&world.state, &decision.state);
+    let in_progress = |state: &State| state.run.clone().filter(Run::in_progress);
+    let (was, is) = (in_progress(before), in_progress(state));
+    let may_be_held = |run: &Run| {
+        matches!(run.stage, Stage::Preparing | Stage::Stepping | Stage::PromotingScale | Stage::PromotingShift)
+    };
+    if let Some(run) =
+        is.as_ref().filter(|run| run.still_since.is_some() != (state.pause.is_some() && may_be_held(run)))
+    {
+        broken.push(format!("the clocks of a run at {:?} and the pause are not the same", run.stage));
+    }
+    if before.pause.is_some()
+        && state.pause.is_some()
+        && let Some(run) = is.as_ref().filter(|run| run.end.is_none())
+        && was.as_ref().is_none_or(|was| (was.stage, was.step) != (run.stage, run.step))
+    {
+        broken.push(format!("a paused run goes to {:?}, step {}", run.stage, run.step));
+    }
+    let starts = is.as_ref().filter(|run| was.as_ref().is_none_or(|was| was.started_at != run.started_at));
+    let undone = state.undone.as_ref().zip(state.stable.as_ref());
+    if let (Some(run), Some((undone, stable))) = (starts, undone)
+        && undone.revision == run.revision
+        && undone.stable == stable.revision
+    {
+        broken.push(format!("revision {:?} was undone and starts by itself", run.revision));
+    }
+}
+
 fn allowed(world: &World, decision: &Decision, action: &Action) -> Result<(), String> {
     match action {
         Action::AddFinalizer => require(!world.deleting, "the Rollout is being deleted"),
@@ -95,6 +127,9 @@ fn allowed(world: &World, decision: &Decision, action: &Action) -> Result<(), St
         }
         Action::ProbePolicy => require(decision.state.adoption.labelled, "nothing holds back without the label"),
         Action::SetPaused { paused, resource_version } => may_pause(decision, at(world, resource_version)?, *paused),
+        Action::RestoreTemplate { revision, template, resource_version } => {
+            restored(decision, at(world, resource_version)?, revision, template)
+        }
         Action::Freeze { revision, .. } => {
             let is_declared = world.workload.as_ref().is_some_and(|workload| workload.revision == *revision);
             require(is_declared, "another revision is declared")
@@ -144,6 +179,21 @@ fn may_pause(decision: &Decision, workload: &Workload, paused: bool) -> Result<(
     } else {
         require(is_stable || is_judged || is_unjudged, "revision was not judged")
     }
+}
+
+/// Only stable's own template is written, because a person asked for it, and only where nothing rolls by it.
+fn restored(decision: &Decision, workload: &Workload, revision: &str, template: &Value) -> Result<(), String> {
+    let state = &decision.state;
+    let is_asked =
+        |revision: &str| state.undone.as_ref().is_some_and(|undone| undone.is_pending && undone.revision == *revision);
+    require(is_asked(&workload.revision), "nobody asked for it")?;
+    let is_stable = state.stable.as_ref().is_some_and(|stable| stable.revision == *revision);
+    require(is_stable && workload.stable_template.as_ref() == Some(template), "it is not stable's template")?;
+    require(workload.revision != *revision, "it changes nothing")?;
+    require(workload.paused, "the workload is not paused")?;
+    let at = state.run.as_ref().map(|run| run.stage);
+    let is_at_rest = matches!(at, None | Some(Stage::RolledBack | Stage::PromotingFailed));
+    require(is_at_rest, "the traffic does not go to stable yet")
 }
 
 fn nothing_is_left(world: &World) -> Result<(), String> {

@@ -60,12 +60,15 @@ pub struct Judgement {
     pub failed: Option<(Reason, String)>,
     /// Both sides fail; the sentence says how.
     pub both_fail: Option<String>,
+    /// A person said that the run goes without analysis: metrics are told and decide nothing.
+    pub is_skipped: bool,
 }
 
 impl Judgement {
-    /// Every metric passes, and the sides do not fail together.
+    /// Every metric passes, and the sides do not fail together; or nobody asks.
     pub fn passes(&self) -> bool {
-        self.both_fail.is_none() && self.metrics.iter().all(|metric| metric.verdict == Verdict::Pass)
+        let all_pass = || self.metrics.iter().all(|metric| metric.verdict == Verdict::Pass);
+        self.is_skipped || (self.both_fail.is_none() && all_pass())
     }
 
     /// Metrics without a verdict, in a sentence.
@@ -78,11 +81,11 @@ impl Judgement {
 /// Judges every metric. The run's tallies must have been brought up to date with this look's telemetry.
 pub fn judge(run: &mut Run, plan: &Plan, question: Question) -> Judgement {
     let ln_bound = ln_bound(plan);
-    let mut judgement = Judgement::default();
+    let mut judgement = Judgement { is_skipped: run.skips_analysis, ..Judgement::default() };
     for (index, metric) in plan.metrics.iter().enumerate() {
         let numbers = Numbers::new(run, plan, index, question.step);
         let report = judge_metric(run, metric, &numbers, question, ln_bound);
-        if report.verdict == Verdict::Fail && judgement.failed.is_none() {
+        if report.verdict == Verdict::Fail && judgement.failed.is_none() && !judgement.is_skipped {
             judgement.failed = Some((Reason::MetricFailed, report.message.clone()));
         }
         if question.compare && judgement.both_fail.is_none() {

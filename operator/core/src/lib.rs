@@ -18,6 +18,7 @@ mod report;
 pub mod routes;
 pub mod state;
 mod teardown;
+mod undo;
 mod verify;
 pub mod world;
 

@@ -13,6 +13,8 @@
 mod adopting;
 mod deleting;
 mod ending;
+mod held;
+mod paused;
 mod preparing;
 mod promoting;
 mod rolled_back;

@@ -75,6 +75,8 @@ reasons! {
     RouteChanged,
     /// A route does not exist.
     RouteMissing,
+    /// A person holds the run, or the next one, where it is.
+    Paused,
     /// The declared template is the one that serves.
     Serving,
     /// No pod of the workload is available.
@@ -85,6 +87,8 @@ reasons! {
     StepLive,
     /// A newer template came.
     Superseded,
+    /// A person took the revision back.
+    Undone,
     /// The longest hold is over without a verdict, and the plan says to roll back.
     Undecided,
     /// The workload was resumed against the policy.

@@ -22,8 +22,46 @@ pub struct State {
     pub unjudged: Option<Unjudged>,
     /// The last operation.
     pub last_operation: Option<ConsumedOperation>,
+    /// Operations, newest first, at most twenty: [`Self::last_operation`] is the first.
+    pub operations: Vec<ConsumedOperation>,
+    /// A person holds the Rollout where it is, through runs and between them.
+    pub pause: Option<Pause>,
+    /// The revision that a person took back.
+    pub undone: Option<Undone>,
     /// Ended runs, newest first, at most ten.
     pub history: Vec<Ended>,
+}
+
+/// A pause that a person asked for.
+#[derive(Clone, Debug, Default, PartialEq, Eq, Serialize, Deserialize)]
+#[serde(default)]
+pub struct Pause {
+    /// Who.
+    pub by: String,
+    /// Since when.
+    pub since: Millis,
+    /// Why, in the asker's words.
+    pub reason: Option<String>,
+}
+
+/// A revision that a person took back. It does not start by itself while the same version is stable.
+#[derive(Clone, Debug, Default, PartialEq, Eq, Serialize, Deserialize)]
+#[serde(default)]
+pub struct Undone {
+    /// Hash of its pod template.
+    pub revision: String,
+    /// Hash of the pod template that it is taken back to: stable's.
+    pub stable: String,
+    /// Who.
+    pub by: String,
+    /// Why, in the asker's words.
+    pub reason: Option<String>,
+    /// Stable's template is to be written back into the workload.
+    pub is_pending: bool,
+    /// The workload's resourceVersion that it was written over last.
+    pub written_at: String,
+    /// How often it was written over another one.
+    pub writes: u32,
 }
 
 /// What is known of the admission policy that holds changes of the workload back.
@@ -99,6 +137,12 @@ pub struct Run {
     pub over_since: BTreeMap<String, Millis>,
     /// The window in which disruptions of the canary are counted.
     pub disruptions: Option<DisruptionWindow>,
+    /// A person said that it goes without analysis: metrics are told and decide nothing.
+    pub skips_analysis: bool,
+    /// Who promoted it past the rest of its steps.
+    pub promoted_by: Option<String>,
+    /// Its clocks stand still since a person paused it.
+    pub still_since: Option<Millis>,
     /// Why it ends, once it does. From then on the canary's weight never rises.
     pub end: Option<End>,
     /// How far the routes and temporary objects are taken down, once it ends.
@@ -256,7 +300,7 @@ pub struct ConsumedOperation {
     pub by: String,
     /// When.
     pub at: Millis,
-    /// Revision in the run.
+    /// The revision that it met: the run's, or without a run the declared one.
     pub revision: Option<String>,
     /// It took effect; otherwise it was refused.
     pub done: bool,

@@ -60,13 +60,25 @@ pub struct Operation {
     pub reason: Option<String>,
 }
 
-/// What an operation asks for.
+/// What an operation asks for; see the CRD for the meaning.
 #[derive(Clone, Copy, Debug, PartialEq, Eq, Serialize, Deserialize)]
 pub enum OperationKind {
     /// Next step.
     Promote,
+    /// Past all steps, straight to the promotion.
+    PromoteFull,
     /// Roll back.
     Abort,
+    /// Stay where it is, and start no run.
+    Pause,
+    /// Go on.
+    Resume,
+    /// Start the revision that was rolled back again.
+    Retry,
+    /// Roll back, and write stable's template back into the workload.
+    Undo,
+    /// Go on without analysis.
+    SkipAnalysis,
 }
 
 /// The user's workload (a Deployment).
@@ -86,6 +98,10 @@ pub struct Workload {
     pub revision: String,
     /// The declared pod template.
     pub template: Value,
+    /// The pod template of stable's ReplicaSet, without what the Deployment controller adds; None when the ReplicaSet is
+    /// gone or is of another revision than it was pinned with.
+    #[serde(default)]
+    pub stable_template: Option<Value>,
     /// Its images.
     pub images: Vec<String>,
     /// Strategy, volumes or ports that cannot run beside themselves: what and why.

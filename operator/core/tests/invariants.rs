@@ -5,7 +5,10 @@ mod sim;
 
 use serde_json::{Value, json};
 use sim::{Sim, script};
-use sluice_operator_core::{Action, Decision, World, decide, invariants, state::End};
+use sluice_operator_core::{
+    Action, Decision, State, World, decide, invariants,
+    state::{End, Pause, Stage, Undone},
+};
 
 const SCRIPT: &str = "step 10% min=60s\nuntil Stable\ntemplate v2\nuntil MinimumHold";
 
@@ -84,6 +87,50 @@ fn nothing_that_is_needed_or_foreign_is_deleted() {
     let canary = world.canary_workload.as_mut().unwrap();
     canary.ours = false;
     assert_eq!(forged(&world, Action::DeleteCanaryWorkload), ["DeleteCanaryWorkload: it is not ours"]);
+}
+
+#[test]
+fn a_template_is_written_only_where_it_was_asked_for_and_nothing_rolls() {
+    let world = stepping();
+    let workload = world.workload.as_ref().unwrap();
+    let write = |revision: &str, template: Value| Action::RestoreTemplate {
+        revision: revision.to_owned(),
+        template,
+        resource_version: workload.resource_version.clone(),
+    };
+    let stable = || workload.stable_template.clone().unwrap();
+    assert_eq!(forged(&world, write("v1", stable())), ["RestoreTemplate: nobody asked for it"]);
+    let undone = Undone { revision: "v2".to_owned(), stable: "v1".to_owned(), is_pending: true, ..Undone::default() };
+    let asked = World { state: State { undone: Some(undone), ..world.state.clone() }, ..world.clone() };
+    assert_eq!(forged(&asked, write("v1", stable())), ["RestoreTemplate: the traffic does not go to stable yet"]);
+    assert_eq!(forged(&asked, write("v1", json!({}))), ["RestoreTemplate: it is not stable's template"]);
+    assert_eq!(forged(&asked, write("v2", stable())), ["RestoreTemplate: it is not stable's template"]);
+    let mut resumed = asked.clone();
+    resumed.workload.as_mut().unwrap().paused = false;
+    assert_eq!(forged(&resumed, write("v1", stable())), ["RestoreTemplate: the workload is not paused"]);
+}
+
+#[test]
+fn a_paused_run_that_goes_on_and_an_undone_one_that_starts_are_seen() {
+    let mut world = stepping();
+    world.state.pause = Some(Pause::default());
+    world.state.run.as_mut().unwrap().still_since = Some(world.now);
+    let mut decision = decide(&world);
+    assert_eq!(invariants::check(&world, &decision), Vec::<String>::new());
+    let run = decision.state.run.as_mut().unwrap();
+    run.stage = Stage::PromotingScale;
+    assert_eq!(invariants::check(&world, &decision), ["a paused run goes to PromotingScale, step 0"]);
+    decision.state.run.as_mut().unwrap().stage = Stage::PromotingRoll;
+    let broken = invariants::check(&world, &decision);
+    assert_eq!(broken[0], "the clocks of a run at PromotingRoll and the pause are not the same");
+
+    let mut decision = decide(&stepping());
+    let undone = Undone { revision: "v2".to_owned(), stable: "v1".to_owned(), ..Undone::default() };
+    decision.state.undone = Some(undone);
+    let mut before = stepping();
+    before.state.run = None;
+    let broken = invariants::check(&before, &decision);
+    assert!(broken.contains(&"revision \"v2\" was undone and starts by itself".to_owned()), "{broken:?}");
 }
 
 #[test]

@@ -52,6 +52,15 @@ async fn every_write_to_what_is_not_ours_is_bound_to_what_was_looked_at() {
             json!([test("11"), {"op": "add", "path": "/spec/paused", "value": false}]),
         ),
         (
+            Action::RestoreTemplate {
+                revision: "abc".to_owned(),
+                template: json!({"spec": {}}),
+                resource_version: rv(),
+            },
+            deployment,
+            json!([test("11"), {"op": "replace", "path": "/spec/template", "value": {"spec": {}}}]),
+        ),
+        (
             Action::LabelWorkload { adopt: true, resource_version: rv() },
             deployment,
             json!([test("11"), {"op": "add", "path": label, "value": "podinfo"}]),

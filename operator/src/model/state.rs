@@ -7,15 +7,15 @@ use jiff::Timestamp;
 use k8s_openapi::apimachinery::pkg::apis::meta::v1::Time;
 use serde::{Serialize, de::DeserializeOwned};
 use serde_json::{Map, Value};
-use sluice_crds::{HistoryEntry, LastOperation, OperationResult, RolloutStatus, RunStatus, StableStatus};
+use sluice_crds::{HistoryEntry, LastOperation, OperationResult, PauseStatus, RolloutStatus, RunStatus, StableStatus};
 use sluice_operator_core::{
     Millis, State,
-    state::{ConsumedOperation, Ended, Run, Stable},
+    state::{ConsumedOperation, Ended, Pause, Run, Stable},
 };
 use thiserror::Error;
 
 /// Parts of the memory with fields of their own in the status.
-const OWN_FIELDS: [&str; 4] = ["stable", "run", "last_operation", "history"];
+const OWN_FIELDS: [&str; 6] = ["stable", "run", "last_operation", "operations", "pause", "history"];
 
 /// A memory that this version cannot read. Nothing may be done on a memory that is not understood.
 #[derive(Debug, Error)]
@@ -47,6 +47,11 @@ pub(crate) fn read(status: Option<&RolloutStatus>) -> Result<State, StateError> 
     });
     state.run = status.run.as_ref().map(|run| parse::<Run>("status.run.state", run.state.clone())).transpose()?;
     state.last_operation = status.last_operation.as_ref().map(consumed).transpose()?;
+    state.operations = status.operations.iter().map(consumed).collect::<Result<_, _>>()?;
+    state.pause = status.pause.clone().map(|pause| {
+        let PauseStatus { by, since, reason } = pause;
+        Pause { by, since: millis(&since), reason }
+    });
     state.history = status.history.iter().map(ended).collect();
     Ok(state)
 }
@@ -89,6 +94,11 @@ pub(crate) fn write(state: &State, status: &mut RolloutStatus) {
     });
     status.state = rest(state);
     status.last_operation = state.last_operation.as_ref().map(last_operation);
+    status.operations = state.operations.iter().map(last_operation).collect();
+    status.pause = state.pause.clone().map(|pause| {
+        let Pause { by, since, reason } = pause;
+        PauseStatus { by, since: time(since), reason }
+    });
     status.history = state.history.iter().map(history_entry).collect();
 }
 
@@ -135,26 +145,31 @@ mod tests {
     use sluice_crds::RolloutStatus;
     use sluice_operator_core::{
         State,
-        state::{Adoption, ConsumedOperation, Ended, Run, Stable},
+        state::{Adoption, ConsumedOperation, Ended, Pause, Run, Stable, Undone},
         world::OperationKind,
     };
 
     use super::{read, write};
 
     fn state() -> State {
+        let aborted = ConsumedOperation {
+            id: "1".to_owned(),
+            kind: OperationKind::Abort,
+            by: "jane".to_owned(),
+            at: 1_700_000_001_000,
+            revision: Some("b".to_owned()),
+            done: false,
+            message: Some("too late".to_owned()),
+        };
+        let skipped = ConsumedOperation { kind: OperationKind::SkipAnalysis, done: true, ..aborted.clone() };
         State {
             adoption: Adoption { labelled: true, probed_at: 1_234, held_back: Some(true) },
             stable: Some(Stable { revision: "a".to_owned(), uid: "u".to_owned(), name: "podinfo-1".to_owned() }),
             run: Some(Run { revision: "b".to_owned(), started_at: 1_700_000_000_123, replicas: 3, ..Run::default() }),
-            last_operation: Some(ConsumedOperation {
-                id: "1".to_owned(),
-                kind: OperationKind::Abort,
-                by: "jane".to_owned(),
-                at: 1_700_000_001_000,
-                revision: Some("b".to_owned()),
-                done: false,
-                message: Some("too late".to_owned()),
-            }),
+            last_operation: Some(aborted.clone()),
+            operations: vec![aborted, skipped],
+            pause: Some(Pause { by: "ann".to_owned(), since: 1_700_000_002_000, reason: Some("lunch".to_owned()) }),
+            undone: Some(Undone { revision: "b".to_owned(), is_pending: true, ..Undone::default() }),
             history: vec![Ended {
                 revision: "a".to_owned(),
                 started_at: 1_600_000_000_000,

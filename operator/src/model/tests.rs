@@ -2,14 +2,15 @@
 
 use kube::{api::DynamicObject, core::DeserializeGuard};
 use serde_json::json;
+use sluice_crds::OperationType;
 use sluice_operator_core::{
     State,
-    state::{Run, Stage},
+    state::{Run, Stable, Stage},
     world::{Frozen, OperationKind, Owned, Ready, Telemetry},
 };
 use sluice_wire::v1;
 
-use super::{Targets, plan, targets, telemetry::data_plane, world};
+use super::{Targets, hash, plan, targets, telemetry::data_plane, world};
 use crate::{
     fixtures::{DEPLOYMENT, SERVICE, object, observed, owner, rollout},
     objects::{at, revision},
@@ -89,6 +90,37 @@ fn the_workload_is_seen_with_its_own_replica_sets() {
     assert_eq!(sets, [("declared", 0), ("serving", 3)]);
     assert_eq!(workload.replica_sets[0].revision, workload.revision);
     assert_ne!(workload.replica_sets[1].revision, workload.revision);
+}
+
+/// The template that Undo writes back has the hash of stable's, or there is none.
+#[test]
+fn the_template_of_stable_is_read_from_the_replica_set_that_it_is_pinned_to() {
+    let mut observed = observed();
+    observed.seen.replica_sets = vec![
+        replica_set("foreign", "another-uid", "podinfo:1", 3),
+        replica_set("serving", "deployment-uid", "podinfo:1", 3),
+    ];
+    let serving = world(&observed, PROXY, 0).workload.unwrap().replica_sets[0].clone();
+    let template_of = |observed: &Observed| world(observed, PROXY, 0).workload.unwrap().stable_template;
+    let pin = |uid: &str, revision: &str| {
+        let (uid, revision, name) = (uid.to_owned(), revision.to_owned(), "serving".to_owned());
+        State { stable: Some(Stable { revision, uid, name }), ..State::default() }
+    };
+    assert_eq!(template_of(&observed), None, "nothing is pinned");
+
+    observed.state = pin("serving-uid", &serving.revision);
+    let template = template_of(&observed).unwrap();
+    assert_eq!(hash::revision(&template), serving.revision);
+    let mut declared = at(&object(DEPLOYMENT), "/spec/template").unwrap().clone();
+    declared["spec"]["containers"][0]["image"] = json!("podinfo:1");
+    assert_eq!(template, declared, "without the label of the Deployment controller");
+
+    for (uid, revision) in
+        [("serving-uid", "other"), ("gone-uid", &*serving.revision), ("foreign-uid", &*serving.revision)]
+    {
+        observed.state = pin(uid, revision);
+        assert_eq!(template_of(&observed), None, "{uid} {revision}");
+    }
 }
 
 #[test]
@@ -213,6 +245,16 @@ fn a_run_goes_on_with_the_names_that_it_was_frozen_with() {
     let mut over = running();
     over.run.as_mut().unwrap().stage = Stage::RolledBack;
     assert_eq!(targets(&rollout(), &over, &[frozen()]), fresh);
+}
+
+#[test]
+fn every_type_of_operation_is_what_it_is_called() {
+    for type_ in OperationType::ALL {
+        let mut observed = observed();
+        observed.rollout.operation = Some(serde_json::from_value(json!({"type": type_})).unwrap());
+        let operation = world(&observed, PROXY, 0).operation.unwrap();
+        assert_eq!(json!(operation.kind), json!(type_));
+    }
 }
 
 #[test]

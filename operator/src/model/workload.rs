@@ -5,7 +5,10 @@ use std::collections::BTreeMap;
 use kube::api::DynamicObject;
 use serde_json::Value;
 use sluice_crds::names::LABEL_ROLLOUT;
-use sluice_operator_core::world::{ReplicaSet, Workload};
+use sluice_operator_core::{
+    state::Stable,
+    world::{ReplicaSet, Workload},
+};
 
 use super::hash;
 use crate::objects::{at, int, relabel::Relabel, strings};
@@ -19,7 +22,7 @@ pub(crate) fn template_labels(workload: &DynamicObject) -> BTreeMap<String, Stri
 pub(crate) fn workload(
     object: &DynamicObject,
     service: Option<&DynamicObject>,
-    replica_sets: &[DynamicObject],
+    (replica_sets, stable): (&[DynamicObject], Option<&Stable>),
     held_back: Option<bool>,
 ) -> Workload {
     let template = at(object, "/spec/template").cloned().unwrap_or_default();
@@ -32,6 +35,7 @@ pub(crate) fn workload(
         replicas: int(object, "/spec/replicas").unwrap_or(1) as i32,
         replica_sets: own_replica_sets(object, &revision, replica_sets),
         images: images(&template),
+        stable_template: stable.and_then(|stable| stable_template(object, stable, replica_sets)),
         unsupported: unsupported(object, service),
         revision,
         template,
@@ -45,13 +49,23 @@ pub(crate) fn observed(object: &DynamicObject) -> bool {
 }
 
 fn own_replica_sets(workload: &DynamicObject, declared: &str, replica_sets: &[DynamicObject]) -> Vec<ReplicaSet> {
-    let uid = workload.metadata.uid.as_deref();
-    let is_own = |set: &&DynamicObject| {
-        let mut owners = set.metadata.owner_references.iter().flatten();
-        owners.any(|owner| owner.controller == Some(true) && Some(owner.uid.as_str()) == uid)
-    };
     let counts = |set: &ReplicaSet| set.wanted > 0 || set.replicas > 0 || set.revision == declared;
-    replica_sets.iter().filter(is_own).map(replica_set).filter(counts).collect()
+    replica_sets.iter().filter(|set| is_own(workload, set)).map(replica_set).filter(counts).collect()
+}
+
+fn is_own(workload: &DynamicObject, set: &DynamicObject) -> bool {
+    let uid = workload.metadata.uid.as_deref();
+    let mut owners = set.metadata.owner_references.iter().flatten();
+    owners.any(|owner| owner.controller == Some(true) && Some(owner.uid.as_str()) == uid)
+}
+
+/// The pod template of stable's ReplicaSet as a person would declare it. None where it is not what was pinned, so that
+/// nothing else is ever written back.
+fn stable_template(workload: &DynamicObject, stable: &Stable, replica_sets: &[DynamicObject]) -> Option<Value> {
+    let is_pinned = |set: &&DynamicObject| set.metadata.uid.as_ref() == Some(&stable.uid) && is_own(workload, set);
+    let mut template = at(replica_sets.iter().find(is_pinned)?, "/spec/template")?.clone();
+    hash::strip_controller_label(&mut template);
+    (hash::revision(&template) == stable.revision).then_some(template)
 }
 
 fn replica_set(object: &DynamicObject) -> ReplicaSet {

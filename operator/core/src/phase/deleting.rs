@@ -21,7 +21,7 @@ pub(super) fn look_at(look: &mut Look<'_>) -> Next {
     if let Some(run) = look.state.run.take().filter(Run::in_progress) {
         return take_down(look, run);
     }
-    operation::refuse(look);
+    operation::while_deleting(look);
     if let Ok(plan) = &look.world.plan
         && settled::sweep(look, plan)
     {
@@ -52,7 +52,7 @@ fn take_down(look: &mut Look<'_>, mut run: Run) -> Next {
     if let Telemetry::DataPlanes(planes) = &world.telemetry {
         judge::tally::observe(&mut run, plan, planes);
     }
-    operation::consume(look, &mut run, &course);
+    operation::in_run(look, &mut run, &course);
     if let Some(message) = rolling(look, &mut run, &course) {
         look.state.run = Some(run);
         return look.say(Phase::Deleting, Reason::WaitingForRollout, message);

@@ -6,8 +6,9 @@ use crate::{
     course::Course,
     decision::{Action, Phase},
     look::{Look, Next},
+    phase::paused,
     plan::Split,
-    state::{End, Run},
+    state::{End, Run, Stage},
     verify::{self, Target},
 };
 
@@ -50,9 +51,16 @@ pub(super) fn look_at(look: &mut Look<'_>, run: &mut Run, course: &Course<'_>) -
         (Capacity::Failed(reason, message), _) => run.end(look, End::rolled_back(reason, message)),
         (Capacity::Waiting(message), _) => say(look, Reason::WaitingForCanary, message),
         (Capacity::Ready, Err((reason, message))) => say(look, reason, message),
+        (Capacity::Ready, Ok(())) if paused::holds(look, run) => {
+            say(look, Reason::Paused, "the first step is ready to be made live".to_owned())
+        }
         (Capacity::Ready, Ok(())) => {
             run.verified_share = Some(0);
-            run.begin_step(course, 0, look.now());
+            if run.promoted_by.is_some() {
+                run.enter(Stage::PromotingScale, look.now());
+            } else {
+                run.begin_step(course, 0, look.now());
+            }
             Next::Again
         }
     }

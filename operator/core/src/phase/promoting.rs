@@ -13,6 +13,7 @@ use crate::{
     plan::Split,
     routes::WHOLE,
     state::{End, Run, Stable, Stage, Teardown, TeardownPart},
+    undo,
     verify::{self, Side, Target},
     world::{ReplicaSet, Workload},
 };
@@ -121,12 +122,7 @@ pub(super) fn roll(look: &mut Look<'_>, run: &mut Run, course: &Course<'_>) -> N
 /// The workload is complete: it takes the traffic back.
 pub(super) fn finish(look: &mut Look<'_>, run: &mut Run, set: &ReplicaSet) -> Next {
     look.state.stable = Some(Stable { revision: set.revision.clone(), uid: set.uid.clone(), name: set.name.clone() });
-    run.end = Some(End {
-        outcome: super::run::PROMOTED.to_owned(),
-        reason: Reason::Promoted.as_str().to_owned(),
-        message: format!("revision {:?} passed every step", run.revision),
-        by: None,
-    });
+    run.end = Some(End::promoted(run));
     run.enter(Stage::Finishing, look.now());
     run.teardown = Some(Teardown { part: TeardownPart::Shift, since: look.now() });
     Next::Again
@@ -160,8 +156,8 @@ pub(super) fn failed(look: &mut Look<'_>, run: &mut Run, course: &Course<'_>) ->
     let (there, of) = (workload.replica_sets.iter().map(|set| set.available).sum::<i32>(), workload.replicas);
     let message = format!(
         "{why}. The workload is paused in the middle of its rollout ({there} of {of} pods available) and the canary carries \
-         the traffic. Declare the template of revision {stable:?} again to go back, or a newer one to go forward; Promote \
-         tries the rollout again"
+         the traffic. Undo, or declaring the template of revision {stable:?} again, goes back; a newer one goes forward; \
+         Retry tries the rollout again"
     );
     look.say(Phase::Promoting, Reason::PromotionFailed, message)
 }
@@ -175,7 +171,8 @@ pub(super) fn back(look: &mut Look<'_>, run: &mut Run, course: &Course<'_>) -> N
             Some(Stable { revision: set.revision.clone(), uid: set.uid.clone(), name: set.name.clone() });
         let why = run.end.take().map(|end| format!(" after: {}", end.message)).unwrap_or_default();
         let message = format!("the template of revision {:?} was declared again{why}", set.revision);
-        return run.end(look, End::rolled_back(Reason::Reverted, message));
+        let end = undo::end_of(look, run).unwrap_or_else(|| End::rolled_back(Reason::Reverted, message));
+        return run.end(look, end);
     }
     if workload.paused {
         look.act(Action::SetPaused { paused: false, resource_version: workload.resource_version.clone() });

@@ -5,6 +5,7 @@ use crate::{
     decision::{Action, Phase},
     look::{Look, Next},
     phase::adopting,
+    undo,
     world::Workload,
 };
 
@@ -32,6 +33,11 @@ pub(super) fn look_at(look: &mut Look<'_>, workload: &Workload) -> Next {
         );
         look.act(Action::SetPaused { paused: true, resource_version: workload.resource_version.clone() });
     }
+    if undo::write_back(look, workload) {
+        let message =
+            format!("revision {:?} was rolled back, and stable's template is being written back", run.revision);
+        return look.say(Phase::RolledBack, Reason::WaitingForObjects, message);
+    }
     if look.state.adoption.labelled {
         adopting::ask(look);
     }
@@ -44,7 +50,7 @@ pub(super) fn look_at(look: &mut Look<'_>, workload: &Workload) -> Next {
         &end.reason,
         format!(
             "revision {:?} was rolled back: {}. The workload stays paused; declare another template, or the old one \
-             again{left}",
+             again; Undo does that, and Retry starts this one again{left}",
             run.revision, end.message
         ),
     )

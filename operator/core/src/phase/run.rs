@@ -7,9 +7,10 @@ use crate::{
     judge::{self, Judgement, Question},
     look::{Look, Next},
     operation,
-    phase::{ending, preparing, promoting, stepping, template},
+    phase::{ending, paused, preparing, promoting, stepping, template},
     plan::{Plan, Split},
     state::{End, Progress, Run, Stage, Teardown, TeardownPart},
+    undo,
     world::Telemetry,
 };
 
@@ -31,7 +32,7 @@ pub(super) fn look_at(look: &mut Look<'_>) -> Next {
     if let Telemetry::DataPlanes(planes) = &world.telemetry {
         judge::tally::observe(&mut run, plan, planes);
     }
-    operation::consume(look, &mut run, &course);
+    operation::in_run(look, &mut run, &course);
     template::follow(look, &mut run, &course);
     let mut next = Next::Again;
     for _ in 0..MAX_CHANGES {
@@ -47,7 +48,9 @@ pub(super) fn look_at(look: &mut Look<'_>) -> Next {
     if run.in_progress() {
         // After the routes: where a run goes back the traffic comes first.
         template::keep_paused(look, &run, &course);
+        take_back(look, &run, &course);
     }
+    paused::describe(look, &run);
     describe(look, &run, plan);
     look.state.run = Some(run);
     next
@@ -55,6 +58,9 @@ pub(super) fn look_at(look: &mut Look<'_>) -> Next {
 
 fn stage(look: &mut Look<'_>, run: &mut Run, course: &Course<'_>) -> Next {
     match run.stage {
+        Stage::Stepping | Stage::PromotingScale | Stage::PromotingShift if paused::holds(look, run) => {
+            paused::look_at(look, run, course)
+        }
         Stage::Preparing => preparing::look_at(look, run, course),
         Stage::Stepping => stepping::look_at(look, run, course),
         Stage::PromotingScale => promoting::scale(look, run, course),
@@ -65,6 +71,14 @@ fn stage(look: &mut Look<'_>, run: &mut Run, course: &Course<'_>) -> Next {
         Stage::Finishing => ending::finishing(look, run, course),
         Stage::RollingBack => ending::rolling_back(look, run, course),
         Stage::RolledBack => Next::Again,
+    }
+}
+
+/// The promotion stands still half way: Undo's template is what brings stable's pods back. Elsewhere the traffic comes
+/// first, and the template when the run is over.
+fn take_back(look: &mut Look<'_>, run: &Run, course: &Course<'_>) {
+    if let Some(workload) = course.workload.filter(|_| run.stage == Stage::PromotingFailed) {
+        undo::write_back(look, workload);
     }
 }
 
@@ -111,7 +125,8 @@ pub(super) fn judged(look: &mut Look<'_>, run: &mut Run, course: &Course<'_>, co
         now: look.now(),
     };
     let judgement = if let Some(why) = why {
-        Judgement { metrics: judge::no_data(plan, why), ..Judgement::default() }
+        let is_skipped = run.skips_analysis;
+        Judgement { metrics: judge::no_data(plan, why), is_skipped, ..Judgement::default() }
     } else {
         judge::judge(run, plan, question)
     };
@@ -131,7 +146,16 @@ impl Run {
         self.stage = stage;
         self.stage_since = now;
         self.live_since = None;
+        self.still_since = None;
         self.progress = Progress { at: now, ..Progress::default() };
+    }
+
+    /// Its clocks go on: what they had counted until a pause is counted, and the pause is not.
+    pub(crate) fn go_on(&mut self, now: Millis) {
+        let Some(since) = self.still_since.take() else { return };
+        let later = |at: Millis| at + (now - since.max(at)).max(0);
+        self.live_since = self.live_since.map(later);
+        self.progress.at = later(self.progress.at);
     }
 
     /// Goes into a step.
@@ -182,6 +206,20 @@ pub(crate) const ROLLED_BACK: &str = "RolledBack";
 pub(crate) const SUPERSEDED: &str = "Superseded";
 
 impl End {
+    /// Promoted, in whatever way.
+    pub(crate) fn promoted(run: &Run) -> Self {
+        let revision = &run.revision;
+        let message = match &run.promoted_by {
+            Some(by) => {
+                format!("revision {revision:?} was promoted in full by {by}, past the rest of its steps and analysis")
+            }
+            None if run.skips_analysis => format!("revision {revision:?} passed every step, in part without analysis"),
+            None => format!("revision {revision:?} passed every step"),
+        };
+        let reason = Reason::Promoted.as_str().to_owned();
+        Self { outcome: PROMOTED.to_owned(), reason, message, by: run.promoted_by.clone() }
+    }
+
     /// Rolled back for a reason.
     pub(crate) fn rolled_back(reason: Reason, message: impl Into<String>) -> Self {
         Self { outcome: ROLLED_BACK.to_owned(), reason: reason.as_str().to_owned(), message: message.into(), by: None }

@@ -6,18 +6,29 @@ use crate::{
     decision::{Action, Phase},
     look::{Look, Next},
     operation,
-    phase::{adopting, rolled_back, stable},
+    phase::{adopting, held, rolled_back, stable},
     routes::{self, Names},
+    undo,
     world::Workload,
 };
 
 pub(super) fn look_at(look: &mut Look<'_>) -> Next {
+    let next = at_rest(look);
+    if next == Next::Wait {
+        held::describe(look);
+    }
+    next
+}
+
+fn at_rest(look: &mut Look<'_>) -> Next {
     let world = look.world;
-    operation::refuse(look);
-    let (plan, workload) = match checked(world) {
+    let checked = checked(world);
+    operation::settled(look, checked.as_ref().map(|(_, workload)| *workload).map_err(|(_, why)| why.as_str()));
+    let (plan, workload) = match checked {
         Ok(valid) => valid,
         Err((reason, message)) => return look.say(Phase::Invalid, reason, message),
     };
+    undo::settle(look, workload);
     if sweep(look, plan) {
         let message = "parts that an earlier run left are being removed";
         return look.say(Phase::Adopting, Reason::WaitingForObjects, message);

@@ -5,7 +5,7 @@ use crate::{
     course::complete,
     decision::{Action, Phase},
     look::{Look, Next},
-    phase::adopting,
+    phase::{adopting, held},
     state::{Run, Stable, Stage, Unjudged},
     world::Workload,
 };
@@ -16,6 +16,9 @@ pub(super) fn look_at(look: &mut Look<'_>, plan: &Plan, workload: &Workload, sta
     }
     if !workload.paused {
         return unpaused(look, workload);
+    }
+    if let Some(next) = held::look_at(look, workload, stable) {
+        return next;
     }
     let healthy = workload.replica_sets.iter().any(|set| set.uid == stable.uid && set.available > 0);
     if !healthy || look.state.unjudged.as_ref().is_some_and(|unjudged| is_decided(unjudged, workload)) {

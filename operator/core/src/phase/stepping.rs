@@ -41,7 +41,7 @@ pub(super) fn look_at(look: &mut Look<'_>, run: &mut Run, course: &Course<'_>) -
 }
 
 /// The split is verified; since when.
-fn live(look: &mut Look<'_>, run: &mut Run, course: &Course<'_>, split: &Split) -> Millis {
+pub(super) fn live(look: &mut Look<'_>, run: &mut Run, course: &Course<'_>, split: &Split) -> Millis {
     run.verified_share = Some(match split {
         Split::Share(share) => *share,
         Split::Match(_) => 0,
@@ -58,7 +58,8 @@ fn live(look: &mut Look<'_>, run: &mut Run, course: &Course<'_>, split: &Split) 
 /// The step is live: does it go on?
 fn hold(look: &mut Look<'_>, run: &mut Run, course: &Course<'_>, judgement: &Judgement, since: Millis) -> Next {
     let step = &course.plan.steps[run.step.min(course.plan.steps.len() - 1)];
-    let place = format!("step {} of {}", run.step + 1, course.plan.steps.len());
+    let without = if run.skips_analysis { ", without analysis," } else { "" };
+    let place = format!("step {} of {}{without}", run.step + 1, course.plan.steps.len());
     if step.split.is_none() {
         look.next("go on when operation Promote comes, roll back on Abort", None);
         let message = format!("{place} waits for a person: operation Promote goes on, Abort rolls back");

@@ -10,6 +10,7 @@ use crate::{
         run::{ROLLED_BACK, SUPERSEDED},
     },
     state::{End, Run, Stage},
+    undo,
     world::Workload,
 };
 
@@ -41,7 +42,8 @@ fn changed(look: &mut Look<'_>, run: &mut Run, workload: &Workload) {
         }
         Stage::PromotingRoll | Stage::PromotingFailed | Stage::PromotingBack if is_reverted => {
             if is_stable_whole(look, run, workload) && run.stage != Stage::PromotingBack {
-                let _ = run.end(look, why(true, workload));
+                let end = undo::end_of(look, run).unwrap_or_else(|| why(true, workload));
+                let _ = run.end(look, end);
             } else if run.stage != Stage::PromotingBack {
                 look.note(Reason::Reverted, "the old template was declared again: its pods come back first");
                 run.enter(Stage::PromotingBack, look.now());

@@ -313,11 +313,17 @@ impl Sim {
             replicas: workload.replicas,
             revision: workload.version.clone(),
             template: json!({"version": workload.version}),
+            stable_template: self.stable_template(workload),
             images: vec![format!("app:{}", workload.version)],
             unsupported: workload.unsupported.clone(),
             replica_sets: workload.sets.iter().filter(is_shown).map(shown).collect(),
             held_back: (probe && workload.label.as_deref() == Some(NAME)).then_some(self.policy),
         }
+    }
+
+    fn stable_template(&self, workload: &Deployment) -> Option<Value> {
+        let stable = self.state.stable.as_ref()?;
+        workload.sets.iter().any(|set| set.uid == stable.uid).then(|| json!({"version": stable.revision}))
     }
 
     fn route_as_seen(&self, name: String) -> Route {
@@ -552,6 +558,12 @@ impl Sim {
             Action::SetPaused { paused, resource_version } => {
                 return self.on_workload(resource_version, |workload| workload.paused = *paused);
             }
+            Action::RestoreTemplate { revision, template, resource_version } => {
+                assert_eq!(template["version"], *revision, "the template is not the revision's");
+                return self.on_workload(resource_version, |workload| {
+                    revision.clone_into(&mut workload.version);
+                });
+            }
             Action::Freeze { revision, template, plan, base } => {
                 if self.frozen.iter().all(|frozen| frozen.revision != *revision) {
                     let (revision, template, plan) = (revision.clone(), template.clone(), plan.clone());
@@ -702,6 +714,7 @@ fn described(action: &Action) -> String {
         Action::Freeze { revision, .. } => format!("freeze {revision}"),
         Action::ApplyCanaryWorkload { revision, replicas, .. } => format!("canary {revision} x{replicas}"),
         Action::SetPaused { paused, .. } => format!("workload paused={paused}"),
+        Action::RestoreTemplate { revision, .. } => format!("workload template={revision}"),
         Action::LabelWorkload { adopt, .. } => format!("workload label={adopt}"),
         other => format!("{other:?}"),
     }

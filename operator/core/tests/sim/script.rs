@@ -7,7 +7,7 @@
 //! replicas 4  |  drain 5s  |  deadline 60s  |  rate 100  |  parents other
 //! version v2 errors=200 slow=0 refuses=0 hangs ready=false only-canary
 //! template v2                                     somebody declares a template
-//! operation promote|abort [revision=v2] [id=1]
+//! operation promote|promotefull|abort|pause|... [revision=v2] [reason=slow] [id=1]
 //! user resume|unlabel|scale=6|recreate|remove     what people do to the workload
 //! route edit|restore|remove|create|elsewhere|weights|foreign
 //! dataplane add|remove|disconnect|connect|deaf|hearing dp2
@@ -242,11 +242,22 @@ fn health(words: &[&str]) -> Health {
 }
 
 fn operation(words: &[&str]) -> Operation {
-    let kind = if words[0] == "promote" { OperationKind::Promote } else { OperationKind::Abort };
+    let kind = match words[0] {
+        "promote" => OperationKind::Promote,
+        "promotefull" => OperationKind::PromoteFull,
+        "abort" => OperationKind::Abort,
+        "pause" => OperationKind::Pause,
+        "resume" => OperationKind::Resume,
+        "retry" => OperationKind::Retry,
+        "undo" => OperationKind::Undo,
+        "skipanalysis" => OperationKind::SkipAnalysis,
+        other => panic!("{other:?}"),
+    };
     let mut operation = Operation { id: "1".to_owned(), kind, revision: None, by: "jane".to_owned(), reason: None };
     for word in &words[1..] {
         match word.split_once('=').unwrap() {
             ("revision", value) => operation.revision = Some(value.to_owned()),
+            ("reason", value) => operation.reason = Some(value.to_owned()),
             ("id", value) => value.clone_into(&mut operation.id),
             other => panic!("{other:?}"),
         }

@@ -134,10 +134,13 @@ const ROLES: &[Role] = &[
                 &["create", "update", "patch", "delete", "deletecollection"],
                 "who may change a namespace's workloads may change its Rollouts",
             ),
-            rule("sluice.dev", &["rollouts"], &["promote", "abort"], "and may use operations"),
+            rule("sluice.dev", &["rollouts"], OPERATIONS, "and may use operations, each of which is a verb"),
         ],
     },
 ];
+
+/// The types of operations in small letters, as the policy asks for them.
+const OPERATIONS: &[&str] = &["promote", "promotefull", "abort", "pause", "resume", "retry", "undo", "skipanalysis"];
 
 /// The roles and their bindings as YAML documents.
 pub(crate) fn documents() -> Vec<String> {
@@ -194,7 +197,9 @@ impl Rule {
 
 #[cfg(test)]
 mod tests {
-    use super::{ROLES, Rule, Subject};
+    use sluice_crds::OperationType;
+
+    use super::{OPERATIONS, ROLES, Rule, Subject};
 
     fn rules_of(account: &str) -> Vec<&'static Rule> {
         let roles = ROLES.iter().filter(|role| match role.subject {
@@ -221,6 +226,11 @@ mod tests {
         for rule in rules_of("sluice-operator") {
             assert!(!rule.resources.iter().any(|resource| ["secrets", "configmaps"].contains(resource)));
         }
+    }
+
+    #[test]
+    fn who_may_edit_may_use_every_operation() {
+        assert_eq!(OperationType::ALL.map(OperationType::verb).as_slice(), OPERATIONS);
     }
 
     #[test]

@@ -3,6 +3,7 @@
 use crate::shared::{SETTLED, in_namespace, is_refused, kubectl, succeeds, without_operator};
 use anyhow::{Result, ensure};
 use serde_json::{Value, json};
+use sluice_crds::OperationType;
 use sluice_e2e::{
     cluster::Cluster,
     manifest,
@@ -111,6 +112,32 @@ async fn promoting_takes_the_verb_promote() -> Result<()> {
     .await
 }
 
+/// Each type of operation takes the verb of its name, and no other. A dry run asks the policies and leaves nothing that
+/// would have to be consumed first.
+#[tokio::test]
+async fn each_operation_takes_its_own_verb() -> Result<()> {
+    with_rollout(async |cluster, namespace| {
+        allow(cluster, namespace, "write", "patch,get", &["rollouts.sluice.dev"]).await?;
+        let dev = developer(namespace);
+        let as_dev = ["--as", &*dev, "--dry-run=server"];
+        let ask = |type_: OperationType| json!({ "operation": { "type": type_ } }).to_string();
+        let message = |type_: OperationType| format!("RBAC verb {} on rollouts.sluice.dev", type_.verb());
+        for type_ in OperationType::ALL {
+            is_refused(cluster, namespace, &patch(&ask(type_), &as_dev), &message(type_)).await?;
+        }
+        for (index, type_) in OperationType::ALL.into_iter().enumerate() {
+            let verb = type_.verb();
+            allow(cluster, namespace, &verb, &verb, &["rollouts.sluice.dev"]).await?;
+            succeeds(cluster, namespace, &patch(&ask(type_), &as_dev)).await?;
+            if let Some(next) = OperationType::ALL.get(index + 1) {
+                is_refused(cluster, namespace, &patch(&ask(*next), &as_dev), &message(*next)).await?;
+            }
+        }
+        Ok(())
+    })
+    .await
+}
+
 #[tokio::test]
 async fn a_rollout_names_only_what_its_author_may_patch() -> Result<()> {
     with_rollout(async |cluster, namespace| {
@@ -138,19 +165,18 @@ async fn a_rollout_names_only_what_its_author_may_patch() -> Result<()> {
 #[tokio::test]
 async fn the_built_in_roles_contain_rollouts() -> Result<()> {
     in_namespace("roles", async |cluster, namespace| {
-        for (role, verb, may) in [
-            ("view", "get", true),
-            ("view", "patch", false),
-            ("view", "promote", false),
-            ("edit", "patch", true),
-            ("edit", "promote", true),
-            ("admin", "abort", true),
-        ] {
-            let (binding, account) = (format!("{role}-{verb}"), format!("--serviceaccount={namespace}:{role}"));
-            let bind = ["create", "rolebinding", &binding, "--clusterrole", role, &account];
-            succeeds(cluster, namespace, &bind).await?;
+        let operations = OperationType::ALL.map(OperationType::verb);
+        let verbs = |may: bool| {
+            let operations = operations.iter().map(move |verb| (verb.as_str(), may));
+            [("get", true), ("patch", may)].into_iter().chain(operations)
+        };
+        for role in ["view", "edit", "admin"] {
+            let account = format!("--serviceaccount={namespace}:{role}");
+            succeeds(cluster, namespace, &["create", "rolebinding", role, "--clusterrole", role, &account]).await?;
             let who = format!("system:serviceaccount:{namespace}:{role}");
-            can_i(cluster, namespace, &who, verb, "rollouts.sluice.dev", may).await?;
+            for (verb, may) in verbs(role != "view") {
+                can_i(cluster, namespace, &who, verb, "rollouts.sluice.dev", may).await?;
+            }
         }
         Ok(())
     })

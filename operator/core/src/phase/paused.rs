@@ -11,7 +11,7 @@ use crate::{
     plan::Split,
     routes::WHOLE,
     state::{End, Run, Stage},
-    verify::{self, Target},
+    verify::{self, Side, Target},
 };
 
 /// A pause holds this stage. Where the workload itself rolls out it is too late for one.
@@ -46,7 +46,12 @@ pub(super) fn look_at(look: &mut Look<'_>, run: &mut Run, course: &Course<'_>) -
     if run.live_since.is_none() && !is_written {
         return look.say(phase, Reason::Paused, "the weights stay as they are");
     }
-    if let Err((reason, message)) = verify::bring(look, course, Target::Split(&split)) {
+    let needed = match run.stage {
+        Stage::PromotingShift => course.workload.map_or(0, |workload| workload.replicas).max(run.replicas),
+        _ => replicas,
+    };
+    let reachable = if is_written { Ok(()) } else { verify::reachable(look, course, Side::Canary, needed) };
+    if let Err((reason, message)) = reachable.and_then(|()| verify::bring(look, course, Target::Split(&split))) {
         return look.say(phase, reason, message);
     }
     match run.stage {

@@ -7,11 +7,13 @@
 pub mod app;
 pub mod audit;
 pub mod cluster;
+pub mod dashboard;
 pub mod diagnose;
 pub mod follow;
 pub mod install;
 pub mod load;
 pub mod manifest;
+pub mod prometheus;
 pub mod share;
 pub mod suite;
 pub mod wait;

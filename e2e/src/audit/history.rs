@@ -145,7 +145,8 @@ fn scaled(mut object: Value, scale: &Value) -> Value {
     object
 }
 
-fn is_gone(object: &Value) -> bool {
+/// It is not stored any more, though the answer shows it: it was being deleted, and nothing holds it back.
+pub(super) fn is_gone(object: &Value) -> bool {
     let finalizers = object.pointer("/metadata/finalizers").and_then(Value::as_array);
     !text(object, "/metadata/deletionTimestamp").is_empty() && finalizers.is_none_or(Vec::is_empty)
 }

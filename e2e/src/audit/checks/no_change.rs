@@ -1,6 +1,6 @@
 //! No write of ours that changes nothing: the API server answers such a one with the old resourceVersion.
 
-use crate::audit::{Check, Judged, Who, Write, event::version};
+use crate::audit::{Check, Judged, Who, Write, event::version, history::is_gone};
 
 /// Needs no memory beyond the history's.
 #[derive(Debug)]
@@ -16,6 +16,10 @@ impl Check for NoChange {
         let Some(now) = write.event.version().filter(|_| is_change && write.event.who() != Who::Other) else {
             return Judged::No;
         };
+        // Where the last finalizer goes the object goes, and the answer shows it as it was stored last.
+        if write.after.as_deref().is_some_and(is_gone) {
+            return Judged::No;
+        }
         let known = write.before.as_deref().and_then(version);
         if known == Some(now) || write.event.tested_version() == Some(now) {
             found.push("the object was like this already".to_owned());
@@ -49,6 +53,17 @@ mod tests {
             operator("patch", "apps/deployments", "a/b", json!({}), 1),
         ];
         breaks(NoChange, events, "was like this already");
+    }
+
+    #[test]
+    fn the_end_of_an_object_is_a_change_that_has_no_version() {
+        let deleted = json!({"metadata": {"deletionTimestamp": "t", "finalizers": ["f"]}});
+        let gone = json!({"metadata": {"deletionTimestamp": "t"}});
+        let events = vec![
+            by_user("delete", "sluice.dev/rollouts", "a/b", deleted, 1),
+            operator("patch", "sluice.dev/rollouts", "a/b", gone, 1),
+        ];
+        holds(NoChange, events, 0);
     }
 
     #[test]

@@ -244,17 +244,39 @@ impl Cluster {
         }
     }
 
-    async fn call<T>(
+    /// Whether the API server has MutatingAdmissionPolicy, which may come with an upgrade. Everyone may ask.
+    pub(crate) async fn serves_mutating_policies(&self) -> Result<bool, ClusterError> {
+        const RESOURCE: &str = "mutatingadmissionpolicies";
+        let version = "admissionregistration.k8s.io/v1";
+        let what = format!("discovery of {version}");
+        match self.measured("discover", RESOURCE, what, self.client.list_api_group_resources(version)).await {
+            Ok(known) => Ok(known.resources.iter().any(|resource| resource.name == RESOURCE)),
+            Err(ClusterError::Refused { code: 404, .. }) => Ok(false),
+            Err(error) => Err(error),
+        }
+    }
+
+    fn call<T>(
         &self,
         verb: &'static str,
         at: At<'_>,
         call: impl Future<Output = Result<T, kube::Error>>,
+    ) -> impl Future<Output = Result<T, ClusterError>> {
+        self.measured(verb, at.kind.plural(), at.told(verb), call)
+    }
+
+    async fn measured<T>(
+        &self,
+        verb: &'static str,
+        resource: &'static str,
+        what: String,
+        call: impl Future<Output = Result<T, kube::Error>>,
     ) -> Result<T, ClusterError> {
         let result = match tokio::time::timeout(CALL_TIMEOUT, Box::pin(call)).await {
-            Ok(result) => result.map_err(|error| classify(verb, at.told(verb), error)),
-            Err(_) => Err(ClusterError::Timeout { what: at.told(verb) }),
+            Ok(result) => result.map_err(|error| classify(verb, what, error)),
+            Err(_) => Err(ClusterError::Timeout { what }),
         };
-        self.metrics.api_call(verb, at.kind.plural(), result.as_ref().err().map_or("ok", ClusterError::category));
+        self.metrics.api_call(verb, resource, result.as_ref().err().map_or("ok", ClusterError::category));
         result
     }
 }

@@ -146,6 +146,7 @@ pub(crate) fn observed() -> Observed {
             routes: Vec::new(),
         },
         held_back: None,
+        no_policy_api: false,
         claimed_by: None,
     }
 }

@@ -68,7 +68,7 @@ pub(crate) fn owner(rollout: &Rollout) -> Owner {
 
 /// The world, without what the data planes have to say: that is asked when the core wants it.
 pub(crate) fn world(observed: &Observed, proxy: &str, now: Millis) -> World {
-    let Observed { rollout, raw, state, targets: _, seen, held_back, claimed_by } = observed;
+    let Observed { rollout, raw, state, targets: _, seen, held_back, no_policy_api, claimed_by } = observed;
     let Seen { workload, replica_sets, service, canary_workload, canary_pods, canary_service, revisions, routes } =
         seen;
     let owner = owner(rollout);
@@ -97,6 +97,7 @@ pub(crate) fn world(observed: &Observed, proxy: &str, now: Millis) -> World {
         frozen: revisions.iter().filter(|object| owner.owns(&object.metadata)).filter_map(revision::frozen).collect(),
         routes: routes.iter().map(|(name, object)| route::route(name, object.as_ref(), proxy)).collect(),
         telemetry: Telemetry::NotAsked,
+        no_policy_api: *no_policy_api,
     }
 }
 

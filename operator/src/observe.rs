@@ -49,6 +49,8 @@ pub(crate) struct Observed {
     pub seen: Seen,
     /// Whether a change of the workload is held back, if it was asked.
     pub held_back: Option<bool>,
+    /// The API server knows no policies that could hold one back, as far as it was asked.
+    pub no_policy_api: bool,
     /// An older Rollout that has the workload or a route.
     pub claimed_by: Option<String>,
 }
@@ -80,11 +82,14 @@ pub(crate) async fn observe(
     let targets = model::targets(&rollout, &state, &revisions);
     let seen = objects(cluster, namespace, &targets, revisions);
     let (seen, claimed_by) = try_join(seen, claimed_by(cluster, store, &rollout)).await?;
-    let held_back = match &seen.workload {
-        Some(workload) if wants(&state, now).probe => Some(probe(cluster, namespace, workload).await?),
-        Some(_) | None => None,
+    let (held_back, no_policy_api) = match &seen.workload {
+        Some(workload) if wants(&state, now).probe => {
+            let (held_back, no_policy_api) = hold(cluster, namespace, workload).await?;
+            (Some(held_back), no_policy_api)
+        }
+        Some(_) | None => (None, false),
     };
-    Ok(Some(Observed { rollout, raw, state, targets, seen, held_back, claimed_by }))
+    Ok(Some(Observed { rollout, raw, state, targets, seen, held_back, no_policy_api, claimed_by }))
 }
 
 /// Selects what a Rollout owns; the owner reference is compared afterwards.
@@ -163,6 +168,12 @@ async fn claimed_by(cluster: &Cluster, store: &Store, mine: &Rollout) -> Result<
     Ok(claims::claimed_by(mine, &parsed))
 }
 
+/// Whether a changed template is held back, and, where it is not, whether the API server cannot hold one back at all.
+async fn hold(cluster: &Cluster, namespace: &str, workload: &DynamicObject) -> Result<(bool, bool), ClusterError> {
+    let held_back = probe(cluster, namespace, workload).await?;
+    Ok((held_back, !held_back && !cluster.serves_mutating_policies().await?))
+}
+
 /// Asks the API server what would become of a changed template: true when the change would come back paused.
 ///
 /// The dry run takes `paused` away in the same write. So the answer speaks of the policy alone, also where the workload is
@@ -177,3 +188,6 @@ async fn probe(cluster: &Cluster, namespace: &str, workload: &DynamicObject) -> 
     let answer = cluster.merge_patch(at, None, &patch, true).await?;
     Ok(answer.data.pointer("/spec/paused") == Some(&json!(true)))
 }
+
+#[cfg(test)]
+mod tests;

@@ -2,6 +2,8 @@
 //! manifest do.
 
 mod api;
+mod guard;
 mod pause;
 mod rights;
 mod shared;
+mod writes;

@@ -22,6 +22,12 @@ async fn state(cluster: &Cluster, namespace: &str, name: &str) -> Result<(bool, 
     Ok((object.pointer("/spec/paused") == Some(&json!(true)), image))
 }
 
+/// Paused, and adopted still.
+async fn is_held(cluster: &Cluster, namespace: &str) -> Result<bool> {
+    let label = r"jsonpath={.spec.paused} {.metadata.labels.sluice\.dev/rollout}";
+    Ok(succeeds(cluster, namespace, &["get", "deployment", "web", "-o", label]).await?.trim() == "true web")
+}
+
 /// A namespace with an adopted Deployment `web`.
 async fn with_web(test: impl AsyncFnOnce(&Cluster, &str) -> Result<()>) -> Result<()> {
     in_namespace("pause", async |cluster, namespace| {
@@ -110,11 +116,13 @@ async fn a_gitops_sync_is_held_back_and_does_not_fail() -> Result<()> {
 #[tokio::test]
 async fn without_the_label_a_person_is_free_again() -> Result<()> {
     with_web(async |cluster, namespace| {
-        // One write that removes the label and changes the template is held back still: the old object is adopted.
-        let both = r#"{"metadata":{"labels":{"sluice.dev/rollout":null}},
-            "spec":{"template":{"spec":{"containers":[{"name":"app","image":"app:2"}]}}}}"#;
-        succeeds(cluster, namespace, &["patch", "deployment", "web", "-p", both]).await?;
-        ensure!(state(cluster, namespace, "web").await? == (true, "app:2".to_owned()));
+        succeeds(cluster, namespace, &["set", "image", "deployment/web", "app=app:2"]).await?;
+        // A write that wants more than to take the label away is held, and the label stays: it is two writes.
+        let both = r#"{"metadata":{"labels":{"sluice.dev/rollout":null}},"spec":{"paused":false}}"#;
+        let said = succeeds(cluster, namespace, &["patch", "deployment", "web", "-p", both]).await?;
+        ensure!(said.contains("break the glass"), "{said}");
+        ensure!(is_held(cluster, namespace).await?, "{said}");
+        succeeds(cluster, namespace, &["label", "deployment/web", "sluice.dev/rollout-"]).await?;
         let said = succeeds(cluster, namespace, &["rollout", "resume", "deployment/web"]).await?;
         ensure!(!said.contains("Warning"), "{said}");
         ensure!(!state(cluster, namespace, "web").await?.0);
@@ -156,7 +164,25 @@ async fn the_policy_ends_with_the_namespace_of_the_operator() -> Result<()> {
             manifest::apply(&cluster.client, &[deployment("web", namespace, "trial.sluice.dev/rollout")]).await?;
             manifest::apply(&cluster.client, &policy).await?;
             expect_held(cluster, namespace, true).await?;
+            // Something in it does not go, so it is going for long.
+            let hook = r#"[{"op":"add","path":"/metadata/finalizers","value":["sluice.dev/test"]}]"#;
+            let slow = ["configmap", "kube-root-ca.crt", "--type=json", "-p"];
+            let patch = |body| [&["patch", "--namespace", &operator_namespace][..], &slow, &[body]].concat();
+            until("its ConfigMap", SETTLED, async || {
+                let done = cluster.kubectl(&patch(hook)).await?;
+                Ok(when(done.success, || done.stderr))
+            })
+            .await?;
             namespaces.delete(&operator_namespace, &DeleteParams::default()).await?;
+            expect_held(cluster, namespace, false).await?;
+            let is_there = namespaces.get_opt(&operator_namespace).await?.is_some();
+            let unhook = r#"[{"op":"remove","path":"/metadata/finalizers"}]"#;
+            ensure!(cluster.kubectl(&patch(unhook)).await?.success, "the finalizer stays");
+            ensure!(is_there, "it was not seen while its namespace was going");
+            until("the namespace gone", SETTLED, async || {
+                Ok(when(namespaces.get_opt(&operator_namespace).await?.is_none(), || "there".to_owned()))
+            })
+            .await?;
             expect_held(cluster, namespace, false).await
         };
         let result = course.await;

@@ -175,7 +175,8 @@ fn may_pause(decision: &Decision, workload: &Workload, paused: bool) -> Result<(
         .as_ref()
         .is_some_and(|unjudged| unjudged.revision == workload.revision && unjudged.reason == "NoHealthyStable");
     if paused {
-        require(!is_stable && !is_judged, "what is declared may run")
+        let is_for_good = is_stable && state.adoption.by_pause;
+        require(is_for_good || (!is_stable && !is_judged), "what is declared may run")
     } else {
         require(is_stable || is_judged || is_unjudged, "revision was not judged")
     }

@@ -50,7 +50,7 @@ pub struct Wants {
 pub fn wants(state: &State, now: Millis) -> Wants {
     let adoption = &state.adoption;
     let age = now - adoption.probed_at;
-    let due = if adoption.held_back == Some(true) { age >= PROBE_AGAIN_MS } else { age >= PROBE_RETRY_MS };
+    let due = age >= if adoption.holds() { PROBE_AGAIN_MS } else { PROBE_RETRY_MS };
     Wants { telemetry: state.run.as_ref().is_some_and(state::Run::in_progress), probe: adoption.labelled && due }
 }
 

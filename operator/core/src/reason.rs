@@ -51,6 +51,8 @@ reasons! {
     MinimumHold,
     /// No version serves that could be gone back to: the template rolls out directly.
     NoHealthyStable,
+    /// The API server has no admission policies that could hold changes back: a lasting pause does.
+    PausedBetweenRuns,
     /// The admission policy that holds changes back is missing.
     PolicyMissing,
     /// It is asked whether changes are held back.

@@ -34,11 +34,18 @@ fn adopted(report: &Report, state: &State) -> (String, Option<bool>, String, Str
         _ if report.phase == Phase::Invalid || !adoption.labelled => (None, report.reason.clone(), &*report.message),
         (Some(unjudged), _) => (Some(false), unjudged.reason.clone(), &*report.message),
         (None, Some(true)) => (Some(true), "Adopted".to_owned(), "a change of the workload's template is held back"),
+        (None, Some(false)) if adoption.by_pause => {
+            (Some(true), Reason::PausedBetweenRuns.as_str().to_owned(), PAUSED_BETWEEN_RUNS)
+        }
         (None, Some(false)) => (Some(false), Reason::PolicyMissing.as_str().to_owned(), POLICY_MISSING),
         (None, None) => (None, Reason::ProbingPolicy.as_str().to_owned(), "it was not asked yet"),
     };
     ("Adopted".to_owned(), status, reason, message.to_owned())
 }
+
+/// What is different without policies.
+const PAUSED_BETWEEN_RUNS: &str = "the API server has no admissionregistration.k8s.io/v1 MutatingAdmissionPolicy: the workload \
+    stays paused between runs too, so that nothing rolls by itself";
 
 /// What to do about a missing policy.
 pub(crate) const POLICY_MISSING: &str = "a change of the workload's template is not held back: the \

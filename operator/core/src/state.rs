@@ -74,6 +74,22 @@ pub struct Adoption {
     pub probed_at: Millis,
     /// Its last answer.
     pub held_back: Option<bool>,
+    /// The API server has no such policies, so the workload is paused between runs too.
+    pub by_pause: bool,
+}
+
+impl Adoption {
+    /// A change of the template is held back, by the policy or by a pause that lasts.
+    pub fn holds(&self) -> bool {
+        self.held_back == Some(true) || self.by_pause
+    }
+
+    /// Something came through that the policy should have held back: it has to be asked again at once.
+    pub(crate) fn doubt(&mut self) {
+        if self.held_back == Some(true) {
+            (self.held_back, self.probed_at) = (None, 0);
+        }
+    }
 }
 
 /// A revision that rolls out without having been judged.

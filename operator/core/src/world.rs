@@ -43,6 +43,10 @@ pub struct World {
     pub routes: Vec<Route>,
     /// What the data planes serve and have counted.
     pub telemetry: Telemetry,
+    /// The API server does not serve MutatingAdmissionPolicy, so nothing can hold a change back but a pause. Asked only
+    /// where a probe came back unpaused.
+    #[serde(default)]
+    pub no_policy_api: bool,
 }
 
 /// A person's or tool's request.

@@ -21,7 +21,8 @@ pub(super) fn take_answers(look: &mut Look<'_>) {
         *adoption = Adoption { labelled, ..Adoption::default() };
     }
     if labelled && workload.held_back.is_some() {
-        *adoption = Adoption { labelled, probed_at: world.now, held_back: workload.held_back };
+        let by_pause = workload.held_back == Some(false) && world.no_policy_api;
+        *adoption = Adoption { labelled, probed_at: world.now, held_back: workload.held_back, by_pause };
     }
 }
 
@@ -36,14 +37,14 @@ pub(super) fn ensure(look: &mut Look<'_>, workload: &Workload) -> Result<(), Nex
         return Err(look.say(Phase::Adopting, Reason::WaitingForObjects, "the workload is being labelled"));
     }
     ask(look);
-    match look.state.adoption.held_back {
-        Some(true) => Ok(()),
-        Some(false) => Err(look.say(Phase::Adopting, Reason::PolicyMissing, POLICY_MISSING)),
-        None => {
-            let message = "it is asked by a dry run whether a change of the workload is held back";
-            Err(look.say(Phase::Adopting, Reason::ProbingPolicy, message))
-        }
+    if look.state.adoption.holds() {
+        return Ok(());
     }
+    if look.state.adoption.held_back.is_some() {
+        return Err(look.say(Phase::Adopting, Reason::PolicyMissing, POLICY_MISSING));
+    }
+    let message = "it is asked by a dry run whether a change of the workload is held back";
+    Err(look.say(Phase::Adopting, Reason::ProbingPolicy, message))
 }
 
 /// Has the policy probed, when it is time.
@@ -54,7 +55,7 @@ pub(super) fn ask(look: &mut Look<'_>) {
         return;
     }
     let adoption = &look.state.adoption;
-    let again = if adoption.held_back == Some(true) { PROBE_AGAIN_MS } else { PROBE_RETRY_MS };
+    let again = if adoption.holds() { PROBE_AGAIN_MS } else { PROBE_RETRY_MS };
     look.wake(adoption.probed_at + again);
 }
 

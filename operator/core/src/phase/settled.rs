@@ -44,7 +44,8 @@ fn at_rest(look: &mut Look<'_>) -> Next {
         && !workload.paused
         && look.state.stable.as_ref().is_some_and(|stable| stable.revision != workload.revision);
     if !is_broken && let Err(next) = adopting::ensure(look, workload) {
-        return next;
+        // A template that came through cannot wait until the policy is back.
+        return stable::came_through(look, workload).unwrap_or(next);
     }
     // A Deployment that was made anew has other ReplicaSets: nothing of what is remembered serves.
     let is_known = |uid: &str| workload.replica_sets.iter().any(|set| set.uid == uid);

@@ -29,20 +29,37 @@ pub(super) fn look_at(look: &mut Look<'_>, plan: &Plan, workload: &Workload, sta
 
 fn serving(look: &mut Look<'_>, workload: &Workload, stable: &Stable) -> Next {
     look.state.unjudged = None;
-    if workload.paused {
-        // Rolls nothing: what is declared is what runs.
-        look.act(Action::SetPaused { paused: false, resource_version: workload.resource_version.clone() });
+    let by_pause = look.state.adoption.by_pause;
+    if workload.paused != by_pause {
+        // Rolls nothing: what is declared is what runs. Without policies only a pause holds the next template back.
+        look.act(Action::SetPaused { paused: by_pause, resource_version: workload.resource_version.clone() });
     }
     let set = workload.replica_sets.iter().find(|set| set.uid == stable.uid);
     let available = set.map_or(0, |set| set.available);
-    let message = format!("revision {:?} serves with {available} of {} pods", stable.revision, workload.replicas);
+    let mut message = format!("revision {:?} serves with {available} of {} pods", stable.revision, workload.replicas);
+    if by_pause {
+        message.push_str("; it is paused between runs");
+    }
     look.say(Phase::Stable, Reason::Serving, message)
+}
+
+/// A changed template that the policy should have held back and did not, while it is not there: dealt with all the same.
+pub(super) fn came_through(look: &mut Look<'_>, workload: &Workload) -> Option<Next> {
+    let stable = look.state.stable.as_ref()?;
+    // Where nothing runs, as after the Deployment was made anew, a pause would keep it from being served at all.
+    let something_runs = workload.replica_sets.iter().any(|set| set.replicas > 0);
+    let is_changed = something_runs && stable.revision != workload.revision;
+    (look.state.adoption.labelled && is_changed && !workload.paused).then(|| unpaused(look, workload))
 }
 
 /// A changed template that is not held back: paused as long as nothing of it runs, followed otherwise.
 fn unpaused(look: &mut Look<'_>, workload: &Workload) -> Next {
     let runs = |set: &crate::world::ReplicaSet| set.revision == workload.revision && set.replicas > 0;
     let is_decided = look.state.unjudged.as_ref().is_some_and(|unjudged| unjudged.revision == workload.revision);
+    if !is_decided && look.state.adoption.labelled {
+        look.state.adoption.doubt();
+        adopting::ask(look);
+    }
     if !is_decided && look.state.adoption.labelled && !workload.replica_sets.iter().any(runs) {
         look.warn(Reason::Unpaused, "a changed template was not held back; nothing of it runs yet, it is paused");
         look.act(Action::SetPaused { paused: true, resource_version: workload.resource_version.clone() });

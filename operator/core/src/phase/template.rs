@@ -87,8 +87,19 @@ fn why(is_reverted: bool, workload: &Workload) -> End {
 /// the glass, and the workload is followed.
 pub(super) fn keep_paused(look: &mut Look<'_>, run: &Run, course: &Course<'_>) {
     let Some(workload) = course.workload else { return };
-    if is_resumed(look, run, workload) && look.state.adoption.labelled {
+    if !look.state.adoption.labelled || workload.paused {
+        return;
+    }
+    let is_complete = run.stage == Stage::Finishing && workload.revision == run.revision;
+    if is_complete && look.state.adoption.by_pause {
+        // Nothing else holds the next template back.
+        look.act(Action::SetPaused { paused: true, resource_version: workload.resource_version.clone() });
+    }
+    if is_resumed(look, run, workload) {
         let was_let_go = look.world.state.run.as_ref().is_some_and(|run| run.stage == Stage::PromotingRoll);
+        if is_before_the_roll(run) {
+            look.state.adoption.doubt();
+        }
         if !was_let_go {
             look.warn(
                 Reason::Unpaused,

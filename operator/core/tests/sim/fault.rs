@@ -102,6 +102,7 @@ pub(crate) fn watched(world: World) -> World {
         state: State::default(),
         telemetry: Telemetry::NotAsked,
         frozen: Vec::new(),
+        no_policy_api: false,
         workload: world.workload.map(|workload| Workload { held_back: None, ..workload }),
         ..world
     }

@@ -64,6 +64,8 @@ pub(crate) struct Sim {
     pub(crate) telemetry: Option<String>,
     /// The policy holds changes back.
     pub(crate) policy: bool,
+    /// The API server knows of such policies.
+    pub(crate) policy_api: bool,
     /// The routes' parents are the bundled proxy's.
     pub(crate) bundled: bool,
     /// Requests per second and data plane.
@@ -145,6 +147,7 @@ impl Sim {
             versions: ["v1", "v2", "v3"].map(|version| (version.to_owned(), Health::default())).into(),
             telemetry: None,
             policy: true,
+            policy_api: true,
             bundled: true,
             rate: 100,
             lost: 0,
@@ -183,6 +186,11 @@ impl Sim {
         }
         self.controllers();
         self.serve();
+        self.look_until_at_rest();
+    }
+
+    /// The operator's turn.
+    pub(crate) fn look_until_at_rest(&mut self) {
         self.arrive();
         self.watch();
         if self.gone || self.now < self.down_until || self.sleeps() {
@@ -288,6 +296,7 @@ impl Sim {
             frozen: self.frozen.clone(),
             routes: names.into_iter().map(|name| self.route_as_seen(name)).collect(),
             telemetry,
+            no_policy_api: wants.probe && !self.policy_api,
         }
     }
 

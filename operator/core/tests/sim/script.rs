@@ -11,13 +11,16 @@
 //! user resume|unlabel|scale=6|recreate|remove     what people do to the workload
 //! route edit|restore|remove|create|elsewhere|weights|foreign
 //! dataplane add|remove|disconnect|connect|deaf|hearing dp2
-//! telemetry down|up  |  policy off|on  |  plan wrong|right  |  service wrong  |  claimed  |  foreign workload|service
+//! telemetry down|up  |  policy off|none|on  |  plan wrong|right  |  service wrong  |  claimed  |  foreign workload|service
 //! second                                          a second route, in the plan too
 //! delete
+//! down 10s                                        no operator runs for that long
 //! races                                           a fault may change the outcome, for somebody is quicker
+//! look                                            the operator is quicker than every controller
 //! run 10s                                         lets time pass
 //! until Stable [300s]                             lets time pass until a phase, or a reason
 //! show                                            prints what is left
+//! adopted                                         prints the condition Adopted
 //! ```
 
 use sluice_operator_core::{
@@ -72,7 +75,7 @@ impl<'t> Script<'t> {
     pub(crate) fn step(&self, sim: &mut Sim, at: &mut Position) -> bool {
         let Some(line) = self.0.get(at.line) else { return rest(sim, at) };
         let words: Vec<&str> = line.split_whitespace().collect();
-        if !matches!(words[0], "run" | "until" | "show") {
+        if !matches!(words[0], "run" | "until" | "show" | "look" | "adopted") {
             sim.note(format!("> {line}"));
         }
         // An operator that waits for a lost event is waited for.
@@ -135,7 +138,7 @@ fn command(sim: &mut Sim, name: &str, rest: &[&str]) {
         "route" => route(sim, rest[0]),
         "dataplane" => dataplane(sim, rest[0], rest[1]),
         "telemetry" => sim.telemetry = (rest[0] == "down").then(|| "connection refused".to_owned()),
-        "policy" => sim.policy = rest[0] == "on",
+        "policy" => (sim.policy, sim.policy_api) = (rest[0] == "on", rest[0] != "none"),
         "plan" => broken_plan(sim, rest[0]),
         "service" => sim.service = Err("Service \"app\" not found; create it or correct the name".to_owned()),
         "claimed" => sim.claimed_by = Some("older".to_owned()),
@@ -143,6 +146,8 @@ fn command(sim: &mut Sim, name: &str, rest: &[&str]) {
         "unsupported" => sim.workload.as_mut().unwrap().unsupported = Some("strategy Recreate".to_owned()),
         "second" => second_route(sim),
         "races" => sim.races = true,
+        "look" => sim.look_until_at_rest(),
+        "down" => sim.down_until = sim.now + i64::try_from(millis(rest[0])).unwrap(),
         "delete" => sim.deleting = true,
         "show" => {
             let outcome = sim.outcome();
@@ -151,6 +156,12 @@ fn command(sim: &mut Sim, name: &str, rest: &[&str]) {
             }
             let lost = sim.lost;
             sim.note(format!("= lost {lost}"));
+        }
+        "adopted" => {
+            let report = sim.last.as_ref().map(|decision| &decision.report).unwrap();
+            let (_, status, reason, _) = report.conditions.iter().find(|(kind, ..)| kind == "Adopted").unwrap();
+            let line = format!("= adopted {status:?} {reason}");
+            sim.note(line);
         }
         other => panic!("unknown command {other:?}"),
     }

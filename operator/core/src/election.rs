@@ -125,14 +125,12 @@ impl Election {
         if !self.fresh || (self.held_until.is_none() && !self.just_read) {
             return Todo::Read;
         }
-        match self.claim(now) {
-            Some(claim) => Todo::Write(claim),
-            None => {
-                self.just_read = false;
-                self.not_before = now + self.timing.retry;
-                Todo::Wait(self.not_before)
-            }
+        if let Some(claim) = self.claim(now) {
+            return Todo::Write(claim);
         }
+        self.just_read = false;
+        self.not_before = now + self.timing.retry;
+        Todo::Wait(self.not_before)
     }
 
     /// The record was read, or could not be.

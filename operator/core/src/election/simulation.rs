@@ -155,17 +155,17 @@ fn run(seed: u64) -> u32 {
             }
             call.arrives > now
         });
-        for at in 0..candidates.len() {
-            candidates[at].calm = calm;
-            let given_up = candidates[at].turn(now, &mut server, &mut random);
-            orphans.extend(given_up.map(|call| (candidates[at].election.me.clone(), call)));
+        for (at, one) in candidates.iter_mut().enumerate() {
+            one.calm = calm;
+            let given_up = one.turn(now, &mut server, &mut random);
+            orphans.extend(given_up.map(|call| (one.election.me.clone(), call)));
             if calm {
-                candidates[at].stopped_until = candidates[at].stopped_until.min(TROUBLE);
+                one.stopped_until = one.stopped_until.min(TROUBLE);
             } else if random.below(150) == 0 {
-                candidates[at].stopped_until = now + random.millis(25_000);
+                one.stopped_until = now + random.millis(25_000);
             } else if random.below(600) == 0 {
                 let fresh = candidate(&format!("{at}-{now}"), &mut random);
-                let dead = std::mem::replace(&mut candidates[at], fresh);
+                let dead = std::mem::replace(one, fresh);
                 orphans.extend(dead.call.filter(|call| call.answer.is_none()).map(|call| (dead.election.me, call)));
             }
         }

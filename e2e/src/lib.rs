@@ -16,4 +16,5 @@ pub mod manifest;
 pub mod prometheus;
 pub mod share;
 pub mod suite;
+pub mod victim;
 pub mod wait;

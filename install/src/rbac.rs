@@ -74,6 +74,17 @@ const OPERATOR: &[Rule] = &[
     rule("events.k8s.io", &["events"], &["create", "patch"], "one Event for each transition"),
 ];
 
+const OPERATOR_HOME: &[Rule] = &[
+    rule("coordination.k8s.io", &["leases"], &["create"], "which replica acts; creating cannot be bound to a name"),
+    Rule {
+        group: "coordination.k8s.io",
+        resources: &["leases"],
+        names: &["sluice-operator"],
+        verbs: &["get", "update"],
+        reason: "which replica acts",
+    },
+];
+
 const PROXY_CONTROLLER: &[Rule] = &[
     rule(GATEWAY, &["gatewayclasses", "gateways", "httproutes"], READ, "what is to be served"),
     rule(GATEWAY, &["gatewayclasses/status", "gateways/status", "httproutes/status"], &["patch"], "what is served"),
@@ -108,6 +119,7 @@ const PROXY_CONTROLLER_HOME: &[Rule] = &[
 
 const ROLES: &[Role] = &[
     Role { name: "sluice-operator", subject: Subject::Everywhere("sluice-operator"), rules: OPERATOR },
+    Role { name: "sluice-operator", subject: Subject::AtHome("sluice-operator"), rules: OPERATOR_HOME },
     Role {
         name: "sluice-proxy-controller",
         subject: Subject::Everywhere("sluice-proxy-controller"),

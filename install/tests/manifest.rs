@@ -174,3 +174,15 @@ fn every_policy_is_bound_once() {
         assert!(!policies.is_empty());
     }
 }
+
+#[test]
+fn a_second_operator_stands_by_and_may_take_the_one_lease_only() {
+    let operator = named("Deployment", "sluice-operator");
+    assert_eq!(operator["spec"]["replicas"], 2);
+    assert_eq!(named("PodDisruptionBudget", "sluice-operator")["spec"]["maxUnavailable"], 1);
+    let role = named("Role", "sluice-operator");
+    assert_eq!(role["metadata"]["namespace"], NAMESPACE);
+    let rules: Vec<_> =
+        role["rules"].as_array().unwrap().iter().map(|rule| (&rule["verbs"], &rule["resourceNames"])).collect();
+    assert_eq!(rules, [(&json!(["create"]), &Value::Null), (&json!(["get", "update"]), &json!(["sluice-operator"]))]);
+}

@@ -142,6 +142,8 @@ impl Hands<'_> {
         let Some(index) = finalizers.position(|finalizer| finalizer == FINALIZER) else { return Ok(()) };
         let path = format!("/metadata/finalizers/{index}");
         self.patch_rollout(vec![
+            // Not the finalizer of one that was made anew under this name.
+            json!({"op": "test", "path": "/metadata/uid", "value": self.observed.raw.metadata.uid}),
             json!({"op": "test", "path": path, "value": FINALIZER}),
             json!({"op": "remove", "path": path}),
         ])
@@ -221,8 +223,7 @@ impl Hands<'_> {
             // What it was made from is gone in the middle of a run: it can still be scaled.
             (_, _, Some(ours)) => {
                 let scale = json!({"op": "add", "path": "/spec/replicas", "value": replicas});
-                let test = json!({"op": "test", "path": "/metadata/uid", "value": ours.metadata.uid});
-                self.patch(Kind::Deployment, name, vec![test, scale]).await
+                self.patch(Kind::Deployment, name, guarded(version(ours), scale)).await
             }
             (Err(error), _, None) => Err(error),
             (Ok(_), None, None) => Err(self.gone("Deployment", &self.observed.targets.workload)),
@@ -263,6 +264,8 @@ impl Hands<'_> {
             None => self.cluster.create(self.at(kind, name), &object).await?,
             Some(there) if self.owner().owns(&there.metadata) => {
                 object.metadata.uid.clone_from(&there.metadata.uid);
+                // One that comes late must not take back what another process has written since.
+                object.metadata.resource_version.clone_from(&there.metadata.resource_version);
                 self.cluster.apply(self.at(kind, name), &object).await?
             }
             Some(_) => return Err(ActError::Foreign { what: format!("{} {name}", kind.resource().kind) }),
@@ -281,10 +284,15 @@ impl Hands<'_> {
         let meta = &there.metadata;
         let (Some(name), Some(uid)) = (&meta.name, &meta.uid) else { return Ok(()) };
         if meta.deletion_timestamp.is_none() {
-            self.cluster.delete(self.at(kind, name), uid, propagation).await?;
+            self.cluster.delete(self.at(kind, name), (uid, version(there)), propagation).await?;
         }
         Ok(())
     }
+}
+
+/// The resourceVersion that was looked at.
+fn version(object: &DynamicObject) -> &str {
+    object.metadata.resource_version.as_deref().unwrap_or_default()
 }
 
 /// An operation that is done only on what was looked at.

@@ -1,6 +1,6 @@
 //! /livez, /readyz and /metrics.
 
-use std::{net::SocketAddr, sync::Arc};
+use std::{net::SocketAddr, sync::Arc, time::Duration};
 
 use axum::{
     Router,
@@ -40,10 +40,23 @@ pub(crate) async fn serve(
 
 fn router(admin: Admin) -> Router {
     Router::new()
-        .route("/livez", get(|| async { "ok\n" }))
+        .route("/livez", get(live))
         .route("/readyz", get(ready))
         .route("/metrics", get(scrape))
         .with_state(admin)
+}
+
+/// Longest time in which the election may stand still: each of its calls has a bound of a few seconds.
+const STUCK: Duration = Duration::from_mins(1);
+
+async fn live(State(admin): State<Admin>) -> Response {
+    match admin.metrics.election_age() {
+        Some(age) if age > STUCK => {
+            let message = format!("the leader election has not moved for {} s\n", age.as_secs());
+            (StatusCode::SERVICE_UNAVAILABLE, message).into_response()
+        }
+        Some(_) | None => "ok\n".into_response(),
+    }
 }
 
 async fn ready(State(admin): State<Admin>) -> Response {

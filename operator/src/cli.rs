@@ -2,7 +2,11 @@
 
 use std::{net::SocketAddr, path::PathBuf};
 
-use clap::{Args, Parser, Subcommand, ValueEnum};
+use anyhow::ensure;
+use clap::{ArgAction, Args, Parser, Subcommand, ValueEnum};
+use sluice_operator_core::{Millis, election::Timing};
+
+use crate::leader::Settings;
 
 /// The operator of Sluice.
 #[derive(Debug, Parser)]
@@ -45,6 +49,27 @@ pub(crate) struct Run {
     /// Only these namespaces, separated by commas. Default: all.
     #[arg(long, env = "SLUICE_NAMESPACES", value_delimiter = ',', value_name = "NAMESPACE")]
     pub namespaces: Vec<String>,
+    /// Of several replicas only the one that holds a Lease acts. false for a single process outside of a cluster.
+    #[arg(
+        long, env = "SLUICE_LEADER_ELECT", value_name = "BOOL", action = ArgAction::Set,
+        default_value_t = true, default_missing_value = "true", num_args = 0..=1, require_equals = true
+    )]
+    pub leader_elect: bool,
+    /// A Lease that was not seen to change for this many seconds is taken over.
+    #[arg(long, default_value_t = 7, value_name = "SECONDS", value_parser = clap::value_parser!(u16).range(1..))]
+    pub leader_elect_lease_duration: u16,
+    /// The leader stops acting this many seconds after it last asked for a renewal that was granted.
+    #[arg(long, default_value_t = 5, value_name = "SECONDS", value_parser = clap::value_parser!(u16).range(1..))]
+    pub leader_elect_renew_deadline: u16,
+    /// Seconds between attempts; the leader renews after two of them.
+    #[arg(long, default_value_t = 1, value_name = "SECONDS", value_parser = clap::value_parser!(u16).range(1..))]
+    pub leader_elect_retry_period: u16,
+    /// Name of the Lease.
+    #[arg(long, default_value = "sluice-operator", value_name = "NAME")]
+    pub leader_elect_resource_name: String,
+    /// Namespace of the Lease. Default: the pod's own.
+    #[arg(long, value_name = "NAMESPACE")]
+    pub leader_elect_resource_namespace: Option<String>,
     /// How log lines are written.
     #[arg(long, env = "SLUICE_LOG_FORMAT", value_enum, default_value_t = LogFormat::Json)]
     pub log_format: LogFormat,
@@ -69,6 +94,30 @@ impl Cli {
     }
 }
 
+impl Run {
+    /// How the leader is elected; None when it is not.
+    pub(crate) fn election(&self, home: &str) -> anyhow::Result<Option<Settings>> {
+        let seconds = |seconds: u16| Millis::from(seconds) * 1_000;
+        let timing = Timing {
+            lease: seconds(self.leader_elect_lease_duration),
+            renew_deadline: seconds(self.leader_elect_renew_deadline),
+            retry: seconds(self.leader_elect_retry_period),
+        };
+        ensure!(
+            timing.renew_deadline < timing.lease,
+            "--leader-elect-renew-deadline must be less than --leader-elect-lease-duration, or two could act at once"
+        );
+        ensure!(
+            3 * timing.retry < timing.renew_deadline,
+            "--leader-elect-retry-period must be less than a third of --leader-elect-renew-deadline, or a single lost \
+             message would end the leadership"
+        );
+        let namespace = self.leader_elect_resource_namespace.clone().unwrap_or_else(|| home.to_owned());
+        let settings = Settings { namespace, name: self.leader_elect_resource_name.clone(), timing };
+        Ok(self.leader_elect.then_some(settings))
+    }
+}
+
 #[cfg(test)]
 mod tests {
     use clap::{CommandFactory, Parser};
@@ -86,6 +135,20 @@ mod tests {
         let named = Cli::parse_from(["sluice-operator", "run", "--log-format", "text"]).into_run();
         assert_eq!(bare.log_format, LogFormat::Text);
         assert_eq!(named.log_format, LogFormat::Text);
+    }
+
+    #[test]
+    fn times_that_would_let_two_act_are_refused_by_the_flags_that_are_wrong() {
+        let election = |arguments: &[&str]| {
+            Cli::parse_from([&["sluice-operator"], arguments].concat()).into_run().election("home")
+        };
+        let settings = election(&[]).unwrap().unwrap();
+        assert_eq!((settings.namespace.as_str(), settings.name.as_str()), ("home", "sluice-operator"));
+        assert!(election(&["--leader-elect=false"]).unwrap().is_none());
+        let refused = election(&["--leader-elect-renew-deadline", "7"]).unwrap_err().to_string();
+        assert!(refused.contains("--leader-elect-lease-duration"), "{refused}");
+        let refused = election(&["--leader-elect-retry-period", "2"]).unwrap_err().to_string();
+        assert!(refused.contains("--leader-elect-retry-period"), "{refused}");
     }
 
     #[test]

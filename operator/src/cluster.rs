@@ -15,7 +15,7 @@ use serde_json::Value;
 use sluice_crds::names::FIELD_MANAGER;
 use thiserror::Error;
 
-use crate::metrics::Metrics;
+use crate::{leader::Leadership, metrics::Metrics};
 
 /// How long one call may take: an answer that comes later is about a cluster that has moved on.
 const CALL_TIMEOUT: Duration = Duration::from_secs(5);
@@ -99,6 +99,12 @@ pub(crate) enum ClusterError {
         /// Verb, kind and name.
         what: String,
     },
+    /// This process does not lead any more, so it must not write.
+    #[error("{what} was not sent: this process does not lead")]
+    Deposed {
+        /// Verb, kind and name.
+        what: String,
+    },
     /// A patch of ours is not one.
     #[error("{what} cannot be written as a patch")]
     Patch {
@@ -118,6 +124,7 @@ impl ClusterError {
             Self::Refused { .. } => "refused",
             Self::Failed { .. } => "unreachable",
             Self::Timeout { .. } => "timeout",
+            Self::Deposed { .. } => "deposed",
             Self::Patch { .. } => "internal",
         }
     }
@@ -145,12 +152,13 @@ impl At<'_> {
 pub(crate) struct Cluster {
     client: Client,
     metrics: Arc<Metrics>,
+    leadership: Leadership,
 }
 
 impl Cluster {
     /// Over this client.
-    pub(crate) const fn new(client: Client, metrics: Arc<Metrics>) -> Self {
-        Self { client, metrics }
+    pub(crate) const fn new(client: Client, metrics: Arc<Metrics>, leadership: Leadership) -> Self {
+        Self { client, metrics, leadership }
     }
 
     fn api(&self, kind: Kind, namespace: &str) -> Api<DynamicObject> {
@@ -225,17 +233,20 @@ impl Cluster {
         self.call("apply", at, api.patch(at.name, &params, &Patch::Apply(object))).await
     }
 
-    /// Deletes the object with this UID; that it is gone already is no error.
+    /// Deletes the object with this UID at this resourceVersion; that it is gone already is no error.
     pub(crate) async fn delete(
         &self,
         at: At<'_>,
-        uid: &str,
+        (uid, version): (&str, &str),
         propagation: PropagationPolicy,
     ) -> Result<(), ClusterError> {
         let api = self.api(at.kind, at.namespace);
         let params = DeleteParams {
             propagation_policy: Some(propagation),
-            preconditions: Some(Preconditions { uid: Some(uid.to_owned()), resource_version: None }),
+            preconditions: Some(Preconditions {
+                uid: Some(uid.to_owned()),
+                resource_version: Some(version.to_owned()),
+            }),
             ..DeleteParams::default()
         };
         match self.call("delete", at, api.delete(at.name, &params)).await {
@@ -272,6 +283,11 @@ impl Cluster {
         what: String,
         call: impl Future<Output = Result<T, kube::Error>>,
     ) -> Result<T, ClusterError> {
+        let is_write = !matches!(verb, "get" | "list");
+        if is_write && !self.leadership.permits() {
+            self.metrics.api_call(verb, at.kind.plural(), "deposed");
+            return Err(ClusterError::Deposed { what: at.told(verb) });
+        }
         let result = match tokio::time::timeout(CALL_TIMEOUT, Box::pin(call)).await {
             Ok(result) => result.map_err(|error| classify(verb, what, error)),
             Err(_) => Err(ClusterError::Timeout { what }),

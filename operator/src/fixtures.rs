@@ -14,6 +14,7 @@ use sluice_operator_core::State;
 
 use crate::{
     cluster::Cluster,
+    leader::Leadership,
     model::targets,
     objects::{Owner, at, relabel::Relabel, strings},
     observe::{Observed, Seen},
@@ -164,6 +165,11 @@ pub(crate) struct Call {
 
 /// An API server that answers in this order, and what it was asked. It fails a test that asks more.
 pub(crate) fn api_server(answers: Vec<(u16, Value)>) -> (Cluster, Arc<Mutex<Vec<Call>>>) {
+    api_of(Leadership::always(), answers)
+}
+
+/// The same, for a process that leads or does not.
+pub(crate) fn api_of(leadership: Leadership, answers: Vec<(u16, Value)>) -> (Cluster, Arc<Mutex<Vec<Call>>>) {
     let calls = Arc::new(Mutex::new(Vec::new()));
     let answers = Arc::new(Mutex::new(VecDeque::from(answers)));
     let told = Arc::clone(&calls);
@@ -182,7 +188,7 @@ pub(crate) fn api_server(answers: Vec<(u16, Value)>) -> (Cluster, Arc<Mutex<Vec<
         }
     });
     let client = kube::Client::new(service, "shop");
-    (Cluster::new(client, Arc::default()), calls)
+    (Cluster::new(client, Arc::default(), leadership), calls)
 }
 
 /// A refusal of the API server.

@@ -14,6 +14,7 @@ mod cli;
 mod cluster;
 #[cfg(test)]
 mod fixtures;
+mod leader;
 mod metrics;
 mod model;
 mod objects;
@@ -27,7 +28,10 @@ use std::{io::IsTerminal, sync::Arc, time::Duration};
 
 use anyhow::Context as _;
 use clap::Parser;
-use futures::{FutureExt, StreamExt, stream::select_all};
+use futures::{
+    FutureExt, StreamExt,
+    stream::{select, select_all},
+};
 use kube::{
     Client, Config,
     runtime::{applier, controller, events::Recorder},
@@ -40,6 +44,7 @@ use crate::{
     answers::builtin::Builtin,
     cli::{Cli, LogFormat, Run},
     cluster::Cluster,
+    leader::{Candidate, Leadership},
     metrics::Metrics,
     reconcile::{Context, Shared, reconcile},
     watch::Synced,
@@ -70,8 +75,17 @@ async fn serve(run: Run, client: Client) -> anyhow::Result<()> {
     let stop = stop()?.shared();
     let metrics = Arc::new(Metrics::default());
     let synced = Synced::default();
+    let (candidate, leadership) = match run.election(client.default_namespace())? {
+        Some(settings) => {
+            let (candidate, leadership) = Candidate::new(client.clone(), settings, Arc::clone(&metrics));
+            (Some(candidate), leadership)
+        }
+        None => (None, Leadership::always()),
+    };
+    metrics.leads(candidate.is_none());
     let shared = Arc::new(Shared {
-        cluster: Cluster::new(client.clone(), Arc::clone(&metrics)),
+        cluster: Cluster::new(client.clone(), Arc::clone(&metrics), leadership.clone()),
+        leadership: leadership.clone(),
         builtin: Builtin::new(&run, Arc::clone(&metrics)),
         recorder: Recorder::new(client.clone(), "sluice-operator".into()),
         metrics: Arc::clone(&metrics),
@@ -91,9 +105,9 @@ async fn serve(run: Run, client: Client) -> anyhow::Result<()> {
             |rollout, context| reconcile(rollout, context).boxed(),
             |_, never, _| match *never {},
             context,
-            store,
-            // No new work once we are to stop; looks in hand are carried to their end.
-            wakes.take_until(stop.clone()),
+            store.clone(),
+            // No new work once we are to stop; looks in hand are carried to their end. Who begins to lead looks at all.
+            select(wakes, watch::all_at(leadership.terms(), store)).take_until(stop.clone()),
             controller::Config::default().concurrency(CONCURRENCY),
         )
         .boxed_local()
@@ -105,7 +119,15 @@ async fn serve(run: Run, client: Client) -> anyhow::Result<()> {
     });
     let admin = admin::serve(run.admin, Admin { metrics, synced }, stop.clone());
     tracing::info!(admin = %run.admin, version = env!("CARGO_PKG_VERSION"), "started");
-    let (served, ()) = futures::join!(admin, looks);
+    // The Lease is released when the last look has ended, so that the next leader meets nobody.
+    let (ended, all_ended) = tokio::sync::oneshot::channel::<()>();
+    let looks = looks.map(|()| drop(ended));
+    let election = async {
+        if let Some(candidate) = candidate {
+            candidate.run(all_ended.map(drop)).await;
+        }
+    };
+    let (served, (), ()) = futures::join!(admin, looks, election);
     tracing::info!("stopped");
     served.with_context(|| format!("--admin {} cannot be served", run.admin))
 }

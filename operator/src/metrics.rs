@@ -8,7 +8,7 @@ mod traffic;
 use std::{
     collections::BTreeMap,
     sync::{Mutex, MutexGuard, PoisonError},
-    time::Duration,
+    time::{Duration, Instant},
 };
 
 use sluice_operator_core::{Decision, Millis, Report, World, decision::Phase};
@@ -49,6 +49,8 @@ struct Numbers {
     asked: BTreeMap<&'static str, u64>,
     looks: Histogram,
     runs: BTreeMap<String, Histogram>,
+    leads: bool,
+    elected_at: Option<Instant>,
 }
 
 impl Default for Numbers {
@@ -59,6 +61,8 @@ impl Default for Numbers {
             errors: BTreeMap::new(),
             api_calls: BTreeMap::new(),
             asked: BTreeMap::new(),
+            leads: false,
+            elected_at: None,
             looks: Histogram::new(&LOOK_SECONDS),
             runs: BTreeMap::new(),
         }
@@ -78,6 +82,21 @@ impl Metrics {
     /// A call of the API server.
     pub(crate) fn api_call(&self, verb: &'static str, resource: &'static str, result: &'static str) {
         *self.numbers().api_calls.entry((verb, resource, result)).or_default() += 1;
+    }
+
+    /// This process leads, or does not.
+    pub(crate) fn leads(&self, leads: bool) {
+        self.numbers().leads = leads;
+    }
+
+    /// The election moves on.
+    pub(crate) fn elected(&self) {
+        self.numbers().elected_at = Some(Instant::now());
+    }
+
+    /// How long the election has not moved; None where there is none.
+    pub(crate) fn election_age(&self) -> Option<Duration> {
+        self.numbers().elected_at.map(|at| at.elapsed())
     }
 
     /// A question to the proxy's controller.

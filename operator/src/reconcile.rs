@@ -22,6 +22,7 @@ use crate::{
     act::{ActError, Hands},
     answers::builtin::Builtin,
     cluster::{Cluster, ClusterError},
+    leader::Leadership,
     metrics::Metrics,
     model,
     observe::{ObserveError, observe},
@@ -36,6 +37,8 @@ const LOOK_TIMEOUT: Duration = Duration::from_secs(20);
 pub(crate) struct Shared {
     /// The API server.
     pub cluster: Cluster,
+    /// Whether this process looks and writes.
+    pub leadership: Leadership,
     /// Numbers of the proxy.
     pub builtin: Builtin,
     /// Writes Events.
@@ -80,6 +83,8 @@ enum LookError {
     Timeout,
     #[error("the look panicked; this is a fault of the operator")]
     Panic,
+    #[error("this process does not lead any more")]
+    Deposed,
 }
 
 impl LookError {
@@ -88,7 +93,11 @@ impl LookError {
             Self::Observe(ObserveError::Cluster(error))
             | Self::Publish(error)
             | Self::Act(ActError::Cluster(error)) => Some(error),
-            Self::Observe(ObserveError::Undecodable { .. }) | Self::Act(_) | Self::Timeout | Self::Panic => None,
+            Self::Observe(ObserveError::Undecodable { .. })
+            | Self::Act(_)
+            | Self::Timeout
+            | Self::Panic
+            | Self::Deposed => None,
         }
     }
 
@@ -100,6 +109,7 @@ impl LookError {
             Self::Act(ActError::Foreign { .. } | ActError::Gone { .. } | ActError::Relabel(_)) => "object",
             Self::Timeout => "timeout",
             Self::Panic => "panic",
+            Self::Deposed => "deposed",
         }
     }
 }
@@ -112,9 +122,18 @@ pub(crate) async fn reconcile(rollout: Arc<Guarded>, context: Arc<Context>) -> R
         (meta.namespace.clone().unwrap_or_default(), meta.name.clone().unwrap_or_default())
     };
     let shared = &context.shared;
+    let Some(term) = shared.leadership.term() else {
+        // The leader looks. What it says is not said twice.
+        shared.forget(&key.0, &key.1);
+        return Ok(Action::await_change());
+    };
     let started = Instant::now();
-    let looked =
-        AssertUnwindSafe(tokio::time::timeout(LOOK_TIMEOUT, Box::pin(look(&context, &key)))).catch_unwind().await;
+    let look = AssertUnwindSafe(tokio::time::timeout(LOOK_TIMEOUT, Box::pin(look(&context, &key)))).catch_unwind();
+    let looked = tokio::select! {
+        biased;
+        () = shared.leadership.over(term) => Ok(Ok(Err(LookError::Deposed))),
+        looked = look => looked,
+    };
     let result = match looked {
         Ok(Ok(result)) => result,
         Ok(Err(_)) => Err(LookError::Timeout),
@@ -123,6 +142,10 @@ pub(crate) async fn reconcile(rollout: Arc<Guarded>, context: Arc<Context>) -> R
     let (outcome, again) = match result {
         Ok(Some(again)) => ("ok", Action::requeue(again)),
         Ok(None) => ("gone", Action::await_change()),
+        Err(LookError::Deposed) => {
+            shared.forget(&key.0, &key.1);
+            ("deposed", Action::await_change())
+        }
         Err(error) => shared.went_wrong(&key, &error),
     };
     shared.metrics.reconciled(outcome, started.elapsed());
@@ -131,7 +154,8 @@ pub(crate) async fn reconcile(rollout: Arc<Guarded>, context: Arc<Context>) -> R
 
 /// The pipeline. The result is when to look again; None when the Rollout is gone.
 async fn look(context: &Context, key: &(String, String)) -> Result<Option<Duration>, LookError> {
-    let Shared { cluster, builtin, recorder, metrics, proxy_controller_name, memory: _ } = &*context.shared;
+    let Shared { cluster, builtin, recorder, metrics, proxy_controller_name, memory: _, leadership: _ } =
+        &*context.shared;
     let remembered = context.shared.memory(key);
     let now = Timestamp::now().as_millisecond();
 

@@ -16,7 +16,7 @@ mod synced;
 use std::{collections::HashMap, convert::Infallible, sync::Arc};
 
 use futures::{
-    StreamExt,
+    Stream, StreamExt,
     stream::{BoxStream, SelectAll, iter},
 };
 use k8s_openapi::apimachinery::pkg::apis::meta::v1::ObjectMeta;
@@ -78,6 +78,19 @@ pub(crate) fn wakes(
     (store, streams)
 }
 
+/// Wakes of all Rollouts that are known, at each beginning of a term of office.
+pub(crate) fn all_at(
+    terms: impl Stream<Item = u64> + Send + 'static,
+    store: Store,
+) -> impl Stream<Item = Result<ReconcileRequest<Guarded>, Infallible>> + Send + 'static {
+    terms.flat_map(move |_| iter(all(&store)))
+}
+
+/// Wakes of all Rollouts that are known.
+fn all(store: &Store) -> Vec<Result<ReconcileRequest<Guarded>, Infallible>> {
+    store.state().iter().map(|rollout| Ok(ObjectRef::from_obj(&**rollout).into())).collect()
+}
+
 fn config() -> watcher::Config {
     watcher::Config::default().timeout(WATCH_SECONDS)
 }
@@ -98,7 +111,8 @@ fn rollouts(
                 for (namespace, name) in known.retain(&keys) {
                     gone(&namespace, &name);
                 }
-                Vec::new()
+                // Who began to lead in the middle of the list found none of them in the store.
+                store.state().iter().map(|rollout| ObjectRef::from_obj(&**rollout)).collect()
             }
             Some(Event::Apply(rollout) | Event::InitApply(rollout)) if known.is_news(rollout.meta()) => {
                 related(&store.state(), &rollout, true)

@@ -7,6 +7,7 @@
 mod capacity;
 mod course;
 pub mod decision;
+pub mod election;
 pub mod invariants;
 pub mod judge;
 mod look;

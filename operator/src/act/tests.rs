@@ -92,7 +92,12 @@ async fn only_our_own_finalizer_is_removed() {
     let mut observed = observed();
     observed.raw.metadata.finalizers = Some(vec!["other".to_owned(), "sluice.dev/rollout".to_owned()]);
     let path = "/metadata/finalizers/1";
-    let expected = json!([{"op": "test", "path": path, "value": "sluice.dev/rollout"}, {"op": "remove", "path": path}]);
+    // Nor that of a Rollout that was made anew under the same name.
+    let expected = json!([
+        {"op": "test", "path": "/metadata/uid", "value": "rollout-uid"},
+        {"op": "test", "path": path, "value": "sluice.dev/rollout"},
+        {"op": "remove", "path": path},
+    ]);
     assert_eq!(call(&observed, Action::RemoveFinalizer).await.body, expected);
 }
 
@@ -117,17 +122,17 @@ async fn the_canary_is_made_once_and_then_applied_over_the_same_object() {
     assert_eq!(made.line, "POST /apis/apps/v1/namespaces/shop/deployments");
     assert_eq!((&made.body["metadata"]["name"], &made.body["spec"]["replicas"]), (&json!("podinfo-canary"), &json!(2)));
 
-    let canary = object(&format!("{{metadata: {{name: podinfo-canary, uid: c-uid, {OWNED}}}}}"));
+    let canary = object(&format!("{{metadata: {{name: podinfo-canary, uid: c-uid, resourceVersion: '5', {OWNED}}}}}"));
     observed.seen.canary_workload = Some(canary);
     let applied = call(&observed, apply()).await;
     assert_eq!(applied.line, "PATCH /apis/apps/v1/namespaces/shop/deployments/podinfo-canary");
     assert!(applied.query.contains("force=true"), "{}", applied.query);
     assert_eq!(applied.body["metadata"]["uid"], "c-uid");
+    assert_eq!(applied.body["metadata"]["resourceVersion"], "5", "what another process wrote since stays");
 
     observed.seen.workload = None;
     let scaled = call(&observed, apply()).await;
-    let test = json!({"op": "test", "path": "/metadata/uid", "value": "c-uid"});
-    assert_eq!(scaled.body, json!([test, {"op": "add", "path": "/spec/replicas", "value": 2}]));
+    assert_eq!(scaled.body, json!([test("5"), {"op": "add", "path": "/spec/replicas", "value": 2}]));
 }
 
 #[tokio::test]
@@ -146,13 +151,13 @@ async fn an_object_of_someone_else_is_neither_taken_over_nor_deleted() {
 }
 
 #[tokio::test]
-async fn what_is_ours_is_deleted_by_its_uid() {
+async fn what_is_ours_is_deleted_as_it_was_looked_at() {
     let mut observed = observed();
-    let canary = object(&format!("{{metadata: {{name: podinfo-canary, uid: c-uid, {OWNED}}}}}"));
+    let canary = object(&format!("{{metadata: {{name: podinfo-canary, uid: c-uid, resourceVersion: '5', {OWNED}}}}}"));
     observed.seen.canary_workload = Some(canary);
     let deleted = call(&observed, Action::DeleteCanaryWorkload).await;
     assert_eq!(deleted.line, "DELETE /apis/apps/v1/namespaces/shop/deployments/podinfo-canary");
-    assert_eq!(deleted.body["preconditions"], json!({"uid": "c-uid"}));
+    assert_eq!(deleted.body["preconditions"], json!({"uid": "c-uid", "resourceVersion": "5"}));
     assert_eq!(deleted.body["propagationPolicy"], "Foreground");
     let (result, _) = act(&observed, &[Action::DeleteCanaryWorkload], vec![refusal(404, "NotFound", "gone")]).await;
     assert!(result.is_ok(), "{result:?}");
@@ -190,9 +195,10 @@ async fn freezing_twice_is_freezing_once() {
     let mut other = there;
     other["data"]["base"] = json!({"podinfo": []});
     other["metadata"]["uid"] = json!("old-uid");
+    other["metadata"]["resourceVersion"] = json!("5");
     let (result, calls) = act(&observed, &freeze, vec![exists(), (200, other), ok()]).await;
     assert!(matches!(result, Err(ActError::Cluster(ClusterError::Conflict { .. }))), "{result:?}");
-    assert_eq!(calls[2].body["preconditions"], json!({"uid": "old-uid"}));
+    assert_eq!(calls[2].body["preconditions"], json!({"uid": "old-uid", "resourceVersion": "5"}));
 }
 
 #[tokio::test]

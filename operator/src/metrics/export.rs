@@ -46,6 +46,7 @@ pub(super) const READ: [(&Series, Read); table::SERIES.len()] = [
     (&table::RECONCILE_ERRORS, Read::Numbers(errors)),
     (&table::API_CALLS, Read::Numbers(api_calls)),
     (&table::TELEMETRY_ASKED, Read::Numbers(asked)),
+    (&table::LEADER, Read::Numbers(leader)),
     (&table::BUILD, Read::Numbers(build_info)),
 ];
 
@@ -223,6 +224,10 @@ fn api_calls(numbers: &Numbers) -> Vec<Row<f64>> {
         (vec![(*verb).to_owned(), (*resource).to_owned(), (*result).to_owned()], *count as f64)
     };
     numbers.api_calls.iter().map(row).collect()
+}
+
+fn leader(numbers: &Numbers) -> Vec<Row<f64>> {
+    vec![(Vec::new(), f64::from(u8::from(numbers.leads)))]
 }
 
 fn build_info(_: &Numbers) -> Vec<Row<f64>> {

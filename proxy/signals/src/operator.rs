@@ -127,6 +127,14 @@ pub const API_CALLS: Series = series(
 pub const TELEMETRY_ASKED: Series =
     series("sluice_operator_telemetry_asked_total", Kind::Counter, &["result"], "Questions to the proxy's controller");
 
+/// Which replica acts.
+pub const LEADER: Series = series(
+    "sluice_operator_leader",
+    Kind::Gauge,
+    &[],
+    "1 in the process that looks at Rollouts and writes, 0 in one that stands by",
+);
+
 /// What is running.
 pub const BUILD: Series = series(
     "sluice_operator_build_info",
@@ -136,7 +144,7 @@ pub const BUILD: Series = series(
 );
 
 /// Every family, in the order of export. Those about a Rollout exist as long as it does.
-pub const SERIES: [&Series; 18] = [
+pub const SERIES: [&Series; 19] = [
     &INFO,
     &PHASE,
     &WEIGHT,
@@ -154,5 +162,6 @@ pub const SERIES: [&Series; 18] = [
     &RECONCILE_ERRORS,
     &API_CALLS,
     &TELEMETRY_ASKED,
+    &LEADER,
     &BUILD,
 ];

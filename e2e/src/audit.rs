@@ -146,8 +146,9 @@ fn replay(
     for event in Ordered::new(readable) {
         let in_scope = scope.holds(&event);
         report.events += u64::from(in_scope);
-        if let Some(rights) = rights.as_deref_mut().filter(|_| in_scope) {
-            rights.see(&event);
+        if let Some(rights) = rights.as_deref_mut() {
+            // A program that runs since before has listed what it watches before, too.
+            rights.see(&event, in_scope);
         }
         let Some(write) = history.replay(event) else { continue };
         report.writes += u64::from(in_scope && write.event.who() != Who::Other);

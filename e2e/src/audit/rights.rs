@@ -87,8 +87,8 @@ impl Rights {
         Ok(Self { granted, exceptions, ..Self::default() })
     }
 
-    /// Takes notice of a request.
-    pub fn see(&mut self, event: &Event) {
+    /// Takes notice of a request. One out of scope shows that a right is used, and is no finding when it was refused.
+    pub fn see(&mut self, event: &Event, in_scope: bool) {
         let (Some(account), Some(object)) = (event.account(), &event.object_ref) else { return };
         let slash = if object.subresource.is_empty() { "" } else { "/" };
         let used = Right {
@@ -99,9 +99,10 @@ impl Rights {
             name: Some(object.name.clone()),
             namespace: Some(object.namespace.clone()),
         };
-        self.requests += 1;
+        self.requests += u64::from(in_scope);
         if event.was_forbidden() {
-            self.refused.push(format!("{} refused for want of a right: {used}", event.request_received_timestamp));
+            let at = event.request_received_timestamp;
+            self.refused.extend(in_scope.then(|| format!("{at} refused for want of a right: {used}")));
         } else {
             self.used.insert(used);
         }
@@ -206,7 +207,7 @@ mod tests {
     fn found(uses: &[(&str, &str, &str)], exceptions: Vec<Exception>) -> Vec<String> {
         let mut rights = Rights::of(&objects(), exceptions).unwrap();
         for (verb, resource, object) in uses {
-            rights.see(&operator(verb, resource, object, json!({}), 1));
+            rights.see(&operator(verb, resource, object, json!({}), 1), true);
         }
         rights.outcome().found
     }
@@ -245,7 +246,8 @@ mod tests {
             Rights::of(&objects(), vec![exception("deployments/scale"), exception("deployments")]).unwrap();
         let mut refused = operator("get", "/secrets", "s/tls", json!({}), 1);
         refused.annotations.insert("authorization.k8s.io/decision".to_owned(), "forbid".to_owned());
-        rights.see(&refused);
+        rights.see(&refused, false);
+        rights.see(&refused, true);
         let found = rights.outcome().found;
         assert!(found.len() == 2 && found[1].contains("refused for want of a right"), "{found:?}");
     }

@@ -37,7 +37,10 @@ fn live(object: &DynamicObject, proxy: &str) -> LiveRoute {
         generation,
         rules: at(object, "/spec/rules").cloned().unwrap_or_else(|| json!([])),
         parents: parents.collect(),
-        manager: managers(object).filter(|entry| !is_ours(entry)).max_by_key(|entry| entry.time.clone()).and_then(manager),
+        manager: managers(object)
+            .filter(|entry| !is_ours(entry))
+            .max_by_key(|entry| entry.time.clone())
+            .and_then(manager),
         is_managed: managers(object).any(is_ours),
     }
 }

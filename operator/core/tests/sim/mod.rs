@@ -597,12 +597,7 @@ impl Sim {
                 (route.manager, route.is_managed) = (None, true);
             }
             Action::ReleaseRoute { route, resource_version } => {
-                let Some(route) = self.routes.get_mut(route) else { return false };
-                if route.resource_version.to_string() != *resource_version {
-                    return false;
-                }
-                route.is_managed = false;
-                route.resource_version += 1;
+                return self.routes.get_mut(route).is_some_and(|route| route.release(resource_version));
             }
             Action::ApplyCanaryWorkload { .. }
             | Action::ApplyCanaryService

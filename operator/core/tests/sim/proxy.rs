@@ -35,6 +35,16 @@ impl HttpRoute {
         Self { rules, generation: 1, resource_version: 1, reported: 0, manager: None, is_managed: false }
     }
 
+    /// The operator is no manager any more; false when it is not the route that was looked at.
+    pub(crate) fn release(&mut self, resource_version: &str) -> bool {
+        let is_current = self.resource_version.to_string() == resource_version;
+        if is_current {
+            self.is_managed = false;
+            self.resource_version += 1;
+        }
+        is_current
+    }
+
     /// Somebody else writes it, and takes its rules over.
     pub(crate) fn write_as(&mut self, manager: &str, rules: Value) {
         self.write(rules);

@@ -3,6 +3,7 @@
 //! Every write names what it relies on: the resourceVersion that was looked at, the UID of the object that is ours, or the
 //! value that it replaces. One that comes too late changes nothing, and the next look decides anew.
 
+use k8s_openapi::apimachinery::pkg::apis::meta::v1::ManagedFieldsEntry;
 use kube::api::{DynamicObject, PropagationPolicy};
 use serde_json::{Value, json};
 use sluice_crds::names::{FINALIZER, LABEL_ROLLOUT};
@@ -11,7 +12,7 @@ use thiserror::Error;
 
 use crate::{
     cluster::{At, Cluster, ClusterError, Kind},
-    model,
+    model::{self, route::is_ours},
     objects::{
         Owner, at,
         canary_service::canary_service,
@@ -99,6 +100,7 @@ impl Hands<'_> {
                 let write = json!({"op": "add", "path": "/spec/rules", "value": rules});
                 self.patch(Kind::HttpRoute, route, guarded(resource_version, write)).await
             }
+            Action::ReleaseRoute { route, resource_version } => self.release_route(route, resource_version).await,
             Action::DeleteCanaryService => {
                 let service = self.observed.seen.canary_service.as_ref();
                 // With its EndpointSlices: the next canary's Service of this name must not meet them.
@@ -198,6 +200,20 @@ impl Hands<'_> {
             }
             None => made.map(drop).map_err(ActError::from),
         }
+    }
+
+    /// Writes managedFields without our entry. The API server takes a list that is written as it is, an empty one apart,
+    /// which it takes for none; one empty entry stands for nobody.
+    async fn release_route(&self, name: &str, resource_version: &str) -> Result<(), ActError> {
+        let seen = self.observed.seen.routes.iter().find(|(known, _)| known == name);
+        let Some(route) = seen.and_then(|(_, route)| route.as_ref()) else { return Ok(()) };
+        let others = route.metadata.managed_fields.iter().flatten().filter(|entry| !is_ours(entry));
+        let mut others: Vec<ManagedFieldsEntry> = others.cloned().collect();
+        if others.is_empty() {
+            others.push(ManagedFieldsEntry::default());
+        }
+        let write = json!({"op": "replace", "path": "/metadata/managedFields", "value": others});
+        self.patch(Kind::HttpRoute, name, guarded(resource_version, write)).await
     }
 
     async fn prune(&self, keep: &[String]) -> Result<(), ActError> {

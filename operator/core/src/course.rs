@@ -1,11 +1,12 @@
 //! What a run follows: its frozen plan, the routes with what is live on them, and what stands in its way.
 
-use std::collections::BTreeMap;
+use std::{borrow::Cow, collections::BTreeMap};
 
 use serde_json::Value;
 
 use crate::{
     Plan, Reason, World,
+    contest::{self, Contest},
     judge::tally,
     look::Look,
     plan::Split,
@@ -26,6 +27,8 @@ pub(crate) struct Course<'w> {
     pub routes: Vec<RouteView<'w>>,
     /// Why the run must not go on. A failed verdict still rolls back.
     pub hold: Option<(Reason, String)>,
+    /// A route is contested: no weight is raised, whatever the stage.
+    pub is_contested: bool,
 }
 
 /// A route in one look.
@@ -73,6 +76,15 @@ pub(crate) fn splits(plan: &Plan) -> Vec<Split> {
     plan.steps.iter().filter_map(|step| step.split.clone()).collect()
 }
 
+/// The splits that may be live on a route, the one that was seen last first.
+pub(crate) fn last_first<'s>(run: &Run, route: &str, splits: &'s [Split]) -> Cow<'s, [Split]> {
+    let last = run.contests.get(route).and_then(|contest| contest.split.as_ref());
+    match last.filter(|last| splits.first() != Some(last)) {
+        Some(last) => Cow::Owned([last].into_iter().chain(splits).cloned().collect()),
+        None => Cow::Borrowed(splits),
+    }
+}
+
 /// The split in force at a step: an approval keeps that of the step before.
 pub(crate) fn split_at(plan: &Plan, step: usize) -> Split {
     let until = plan.steps.len().min(step + 1);
@@ -85,12 +97,13 @@ impl<'w> Course<'w> {
         let world = look.world;
         let workload = world.workload.as_ref();
         let splits = splits(plan);
-        let mut course = Self { plan, frozen, workload, routes: Vec::new(), hold: None };
+        let mut course = Self { plan, frozen, workload, routes: Vec::new(), hold: None, is_contested: false };
         for (index, route) in plan.routes.iter().enumerate() {
             let names = Names::new(world, plan, route);
             let live = world.routes.iter().find(|known| known.name == route.name).and_then(|known| known.live.as_ref());
             let mut view = RouteView { name: &route.name, names, live, base: Value::Null, split: None };
-            view.base = known_base(run, frozen, &view);
+            let splits = last_first(run, &route.name, &splits);
+            view.base = known_base(run, frozen, &view, &splits);
             if let Some(live) = live {
                 recognise(look, run, &mut view, live, &splits);
                 record(run, &view, live);
@@ -103,13 +116,25 @@ impl<'w> Course<'w> {
             {
                 let message = format!("HTTPRoute {:?} was changed so that the run cannot go on: {why}", route.name);
                 course.hold = Some((Reason::RouteChanged, message));
+            } else if let Some(live) = live {
+                course.is_contested |= contested(look, run, &view, live);
             }
             course.routes.push(view);
+        }
+        if course.is_contested && course.hold.is_none() {
+            course.hold = held_by_contest(look, run);
         }
         if let Some(hold) = in_the_way(world, run) {
             course.hold = Some(hold);
         }
         course
+    }
+
+    /// A person has dealt with whoever contests the routes.
+    pub(crate) fn settle(&mut self, run: &mut Run) {
+        run.contests.values_mut().for_each(Contest::settle);
+        self.is_contested = false;
+        self.hold.take_if(|(reason, _)| *reason == Reason::RouteContested);
     }
 
     /// `spec.rules` of each route as the user wrote it.
@@ -144,11 +169,11 @@ fn in_the_way(world: &World, run: &Run) -> Option<(Reason, String)> {
     None
 }
 
-fn known_base(run: &Run, frozen: Option<&Frozen>, view: &RouteView<'_>) -> Value {
+fn known_base(run: &Run, frozen: Option<&Frozen>, view: &RouteView<'_>, splits: &[Split]) -> Value {
     let known = run.base_overrides.get(view.name).or_else(|| frozen.and_then(|frozen| frozen.base.get(view.name)));
     match (known, view.live) {
         (Some(base), _) => base.clone(),
-        (None, Some(live)) => routes::strip(&live.rules, &live.rules, &view.names),
+        (None, Some(live)) => routes::merge(&Value::Null, &live.rules, splits, &view.names),
         (None, None) => Value::Null,
     }
 }
@@ -170,6 +195,67 @@ fn recognise(look: &mut Look<'_>, run: &mut Run, view: &mut RouteView<'_>, live:
         // Changed, but only in our own weights: they are written again.
         Live::Base | Live::Changed(_) => {}
     }
+}
+
+/// Counts what other writers do to our parts; while the Rollout is deleted nothing of ours is meant to stay. True while the route is left to them.
+fn contested(look: &mut Look<'_>, run: &mut Run, view: &RouteView<'_>, live: &LiveRoute) -> bool {
+    let asked = asked(run).filter(|_| !look.world.deleting);
+    let contest = run.contests.entry(view.name.to_owned()).or_default();
+    let seen = contest::Seen {
+        generation: live.generation,
+        split: view.split.as_ref(),
+        asked: asked.as_ref(),
+        manager: live.manager.as_deref(),
+    };
+    let outcome = contest.see(seen, look.now());
+    let who = contest.who();
+    let is_resting = contest.rests_until(look.now()).is_some();
+    match outcome {
+        contest::Outcome::Quiet => {}
+        contest::Outcome::Reverted => {
+            look.warn(
+                Reason::RouteReverted,
+                format!(
+                    "HTTPRoute {:?} was written by {who} without the run's weights; they are written again",
+                    view.name
+                ),
+            );
+        }
+        contest::Outcome::Contested => {
+            look.warn(Reason::RouteContested, format!("HTTPRoute {:?} was written by {who} without the run's weights again and again; it is left alone for {} minutes", view.name, contest::REST_MS / 60_000));
+            // What was live is not: the step begins anew when it is.
+            run.live_since = None;
+            run.verified_share = view.is_base().then_some(0);
+        }
+    }
+    is_resting && asked.is_some()
+}
+
+/// The split that the run asks for by its stage; None where it takes its parts out.
+fn asked(run: &Run) -> Option<Split> {
+    match run.stage {
+        Stage::Preparing => Some(Split::Share(0)),
+        Stage::Stepping | Stage::PromotingScale => run.split.clone(),
+        Stage::PromotingShift | Stage::PromotingRoll | Stage::PromotingFailed | Stage::PromotingBack => {
+            Some(Split::Share(routes::WHOLE))
+        }
+        Stage::Finishing | Stage::RollingBack | Stage::RolledBack => None,
+    }
+}
+
+fn held_by_contest(look: &mut Look<'_>, run: &Run) -> Option<(Reason, String)> {
+    let now = look.now();
+    let resting = run.contests.iter().filter_map(|(name, contest)| Some((name, contest, contest.rests_until(now)?)));
+    let (name, contest, until) = resting.max_by_key(|(.., until)| *until)?;
+    look.next("write the weights again", Some(until));
+    let message = format!(
+        "HTTPRoute {name:?} was written by {} without the run's weights again and again: tell it to ignore them \
+         (docs/gitops.md). The run holds and the traffic stays as it was left; after {} minutes it is tried again, on Abort it \
+         rolls back",
+        contest.who(),
+        contest::REST_MS / 60_000
+    );
+    Some((Reason::RouteContested, message))
 }
 
 /// Remembers which split a generation serves, so that its counters can be judged.

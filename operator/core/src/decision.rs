@@ -100,6 +100,13 @@ pub enum Action {
         /// Precondition.
         resource_version: String,
     },
+    /// Give up the ownership of a route's rules, which are what the user wrote again.
+    ReleaseRoute {
+        /// Name of the route.
+        route: String,
+        /// Precondition.
+        resource_version: String,
+    },
     /// Delete the temporary Service.
     DeleteCanaryService,
     /// Delete the temporary Deployment with its pods.

@@ -4,7 +4,7 @@ use serde_json::Value;
 
 use crate::{
     Action, Decision, Reason, State, World,
-    course::{Course, plan_of},
+    course::{Course, last_first, plan_of, splits},
     decision::Phase,
     look::Look,
     routes::{self, Names},
@@ -158,6 +158,13 @@ fn allowed(world: &World, decision: &Decision, action: &Action) -> Result<(), St
         Action::WriteRoute { route, rules, resource_version } => {
             written(world, decision, route, rules, resource_version)
         }
+        Action::ReleaseRoute { route, resource_version } => {
+            let known = world.routes.iter().find(|known| known.name == *route).and_then(|known| known.live.as_ref());
+            let live = known.ok_or("it does not exist")?;
+            require(live.resource_version == *resource_version, "it is not the one that was looked at")?;
+            require(live.is_managed, "it is not ours to give up")?;
+            no_traffic(world)
+        }
     }
 }
 
@@ -235,10 +242,16 @@ fn written(
     let Some((plan, frozen)) = plan_of(world, &run) else { return Ok(()) };
     let course = Course::take(&mut Look::new(world), &mut run, plan, frozen);
     let Some(view) = course.routes.iter().find(|view| view.name == route) else { return Ok(()) };
-    // The ratio of stable and canary together to the other refs is in here too: it is what the weights are stripped to.
-    let stripped = |rules: &Value| routes::strip(&view.base, rules, &view.names);
-    require(stripped(&live.rules) == stripped(rules), "it changes what is not ours")?;
-    raised(world, &run, live, rules, &view.names)
+    // The ratio of stable and canary together to the other refs is in here too: it is what the weights are merged to.
+    let splits = splits(plan);
+    let splits = last_first(&run, route, &splits);
+    let merged = |rules: &Value| routes::merge(&view.base, rules, &splits, &view.names);
+    require(merged(&live.rules) == view.base, "it rests on other rules than the three-way merge of what is live")?;
+    require(merged(rules) == view.base, "it changes what is not ours")?;
+    raised(world, &run, live, rules, &view.names)?;
+    let (before, after) = (routes::canary_share(&live.rules, &view.names), routes::canary_share(rules, &view.names));
+    let is_raised = after.0 > before.0 || (after.1 && !before.1);
+    require(!(course.is_contested && is_raised), "the route is contested, and the canary's weight rises")
 }
 
 /// Weight rises only onto ready pods, and never once the run goes back.

@@ -5,6 +5,7 @@
 #![forbid(unsafe_code)]
 
 mod capacity;
+pub mod contest;
 mod course;
 pub mod decision;
 pub mod election;

@@ -75,10 +75,14 @@ reasons! {
     RevisionLost,
     /// The owner changed the rules of a route.
     RouteChanged,
+    /// Another writer takes the run's weights out of a route again and again.
+    RouteContested,
     /// A route does not exist.
     RouteMissing,
     /// A person holds the run, or the next one, where it is.
     Paused,
+    /// Another writer took the run's weights out of a route; they are written again.
+    RouteReverted,
     /// The declared template is the one that serves.
     Serving,
     /// No pod of the workload is available.

@@ -6,11 +6,15 @@
 
 mod limits;
 mod live;
+mod merge;
+#[cfg(test)]
+mod properties;
 #[cfg(test)]
 mod tests;
 
 pub use limits::preflight;
-pub use live::{Live, has_ours, recognise, strip};
+pub use live::{Live, has_ours, recognise};
+pub use merge::merge;
 
 use serde_json::{Map, Value, json};
 

@@ -6,7 +6,7 @@ use std::collections::BTreeMap;
 use serde::{Deserialize, Serialize};
 use serde_json::Value;
 
-use crate::{Millis, plan::Split, world::OperationKind};
+use crate::{Millis, contest::Contest, plan::Split, world::OperationKind};
 
 /// Memory of one Rollout.
 #[derive(Clone, Debug, Default, PartialEq, Serialize, Deserialize)]
@@ -141,6 +141,8 @@ pub struct Run {
     pub progress: Progress,
     /// Rules that the owner gave a route in the middle of the run; they replace the frozen ones.
     pub base_overrides: BTreeMap<String, Value>,
+    /// Other writers of the routes, by route.
+    pub contests: BTreeMap<String, Contest>,
     /// Generations of the routes that served a known split, oldest first, at most [`Run::MAX_CONFIGS`].
     pub configs: Vec<Config>,
     /// Evidence: the largest counters seen.

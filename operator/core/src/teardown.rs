@@ -8,7 +8,11 @@ use crate::{
     look::Look,
     state::{Run, Teardown, TeardownPart},
     verify::{self, Target},
+    world::LiveRoute,
 };
+
+/// How long the ownership of rules is tried to be given up: a courtesy, which holds nothing up for long.
+const RELEASE_MS: Millis = 10_000;
 
 /// Whether verification may be waited for without end.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
@@ -59,7 +63,11 @@ pub(crate) fn go_on(
                 drained(look, course, teardown.since, drain)?;
                 next(run, TeardownPart::Delete, now);
             }
-            TeardownPart::Delete => return delete(look, course),
+            TeardownPart::Delete => {
+                let deleted = delete(look, course);
+                let given_back = release(look, course, teardown.since);
+                return deleted.and(given_back);
+            }
         }
     }
 }
@@ -107,4 +115,20 @@ pub(crate) fn delete(look: &mut Look<'_>, course: &Course<'_>) -> Result<(), (Re
         left = Some(format!("Deployment {:?} is being deleted", crate::canary_workload_name(course.plan)));
     }
     left.map_or(Ok(()), |message| Err((Reason::WaitingForObjects, message)))
+}
+
+/// Gives up the ownership of rules that are the user's own again, so that the next to apply others on the server's side is
+/// not told of a conflict with us.
+fn release(look: &mut Look<'_>, course: &Course<'_>, since: Millis) -> Result<(), (Reason, String)> {
+    let mut left = Ok(());
+    for route in &course.routes {
+        let is_to_give = |live: &&LiveRoute| live.is_managed && live.rules == route.base;
+        let Some(live) = route.live.filter(is_to_give).filter(|_| look.now() - since < RELEASE_MS) else { continue };
+        look.act(Action::ReleaseRoute {
+            route: route.name.to_owned(),
+            resource_version: live.resource_version.clone(),
+        });
+        left = Err((Reason::WaitingForObjects, format!("the rules of HTTPRoute {:?} are given back", route.name)));
+    }
+    left
 }

@@ -196,6 +196,12 @@ pub struct LiveRoute {
     pub rules: Value,
     /// What each parent reports.
     pub parents: Vec<Parent>,
+    /// The latest field manager of its rules that is not us.
+    #[serde(default)]
+    pub manager: Option<String>,
+    /// Its rules have us as a field manager: who applies others on the server's side gets a conflict.
+    #[serde(default)]
+    pub is_managed: bool,
 }
 
 /// What a parent reports of a route.

@@ -74,6 +74,26 @@ fn routes_change_in_our_parts_alone() {
 }
 
 #[test]
+fn a_contested_route_is_left_alone() {
+    let mut sim = Sim::new();
+    script::run(&mut sim, &format!("{SCRIPT}\ncontest kustomize-controller\nuntil RouteContested"));
+    let world = sim.world();
+    let ours = json!([{"backendRefs": [{"group": "", "kind": "Service", "name": "app", "port": 80, "weight": 9},
+        {"group": "", "kind": "Service", "name": "app-canary", "port": 80, "weight": 1}],
+        "matches": [{"path": {"type": "PathPrefix", "value": "/"}}], "timeouts": {"request": "3s"}}]);
+    let broken = forged(&world, write(&world, |_| ours));
+    assert_eq!(broken, ["WriteRoute: the route is contested, and the canary's weight rises"]);
+}
+
+#[test]
+fn rules_are_given_back_only_without_parts_of_ours() {
+    let world = stepping();
+    let resource_version = world.routes[0].live.as_ref().unwrap().resource_version.clone();
+    let broken = forged(&world, Action::ReleaseRoute { route: "web".to_owned(), resource_version });
+    assert_eq!(broken, ["ReleaseRoute: HTTPRoute \"web\" still names it"]);
+}
+
+#[test]
 fn nothing_that_is_needed_or_foreign_is_deleted() {
     let mut world = stepping();
     let broken = forged(&world, Action::DeleteCanaryWorkload);

@@ -88,6 +88,27 @@ async fn every_write_to_what_is_not_ours_is_bound_to_what_was_looked_at() {
 }
 
 #[tokio::test]
+async fn rules_are_given_back_by_taking_our_entry_out_of_the_managers() {
+    let mut observed = observed();
+    let rules = json!({"f:spec": {"f:rules": {}}});
+    let entry = |manager: &str| json!({"manager": manager, "operation": "Update", "fieldsV1": rules});
+    let managed = |entries: &[Value]| {
+        let route = json!({"metadata": {"name": "web", "managedFields": entries}, "spec": {}});
+        vec![("web".to_owned(), Some(serde_json::from_value(route).unwrap()))]
+    };
+    let release = || Action::ReleaseRoute { route: "web".to_owned(), resource_version: "11".to_owned() };
+    let write =
+        |value: Value| json!([test("11"), {"op": "replace", "path": "/metadata/managedFields", "value": value}]);
+
+    observed.seen.routes = managed(&[entry("kubectl"), entry("sluice-operator"), entry("proxy")]);
+    let call_ = call(&observed, release()).await;
+    assert_eq!(call_.line, "PATCH /apis/gateway.networking.k8s.io/v1/namespaces/shop/httproutes/web");
+    assert_eq!(call_.body, write(json!([entry("kubectl"), entry("proxy")])));
+    observed.seen.routes = managed(&[entry("sluice-operator")]);
+    assert_eq!(call(&observed, release()).await.body, write(json!([{}])), "an empty list would be taken for none");
+}
+
+#[tokio::test]
 async fn only_our_own_finalizer_is_removed() {
     let mut observed = observed();
     observed.raw.metadata.finalizers = Some(vec!["other".to_owned(), "sluice.dev/rollout".to_owned()]);

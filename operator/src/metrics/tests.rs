@@ -38,7 +38,14 @@ fn look(metrics: &Metrics) {
     let observed = observed();
     let mut world = world(&observed, "sluice.dev/proxy", 0);
     let (name, generation) = ("podinfo".to_owned(), 3);
-    let live = LiveRoute { resource_version: "1".to_owned(), generation, rules: json!([]), parents: Vec::new() };
+    let live = LiveRoute {
+        resource_version: "1".to_owned(),
+        generation,
+        rules: json!([]),
+        parents: Vec::new(),
+        manager: None,
+        is_managed: false,
+    };
     world.routes = vec![Route { name: name.clone(), live: Some(live) }];
     let cell = |canary, started| Cell {
         route: name.clone(),

@@ -87,7 +87,14 @@ mod tests {
     /// Traffic of a route at generation 3.
     fn of(telemetry: Telemetry) -> Traffic {
         let mut world = world(&observed(), "sluice.dev/proxy", 0);
-        let live = LiveRoute { resource_version: "1".to_owned(), generation: 3, rules: json!([]), parents: Vec::new() };
+        let live = LiveRoute {
+            resource_version: "1".to_owned(),
+            generation: 3,
+            rules: json!([]),
+            parents: Vec::new(),
+            manager: None,
+            is_managed: false,
+        };
         world.routes = vec![Route { name: "podinfo".to_owned(), live: Some(live) }];
         world.telemetry = telemetry;
         Traffic::of(&world)

@@ -1,7 +1,9 @@
 //! A route and what its parents report of it.
 
+use k8s_openapi::apimachinery::pkg::apis::meta::v1::ManagedFieldsEntry;
 use kube::api::DynamicObject;
 use serde_json::{Value, json};
+use sluice_crds::names::FIELD_MANAGER;
 use sluice_operator_core::world::{LiveRoute, Parent, Route};
 
 use super::condition;
@@ -35,7 +37,30 @@ fn live(object: &DynamicObject, proxy: &str) -> LiveRoute {
         generation,
         rules: at(object, "/spec/rules").cloned().unwrap_or_else(|| json!([])),
         parents: parents.collect(),
+        manager: managers(object)
+            .filter(|entry| !is_ours(entry))
+            .max_by_key(|entry| entry.time.clone())
+            .and_then(manager),
+        is_managed: managers(object).any(is_ours),
     }
+}
+
+/// Field managers of `spec.rules`, which has one owner as a whole, or several who applied the same.
+fn managers(object: &DynamicObject) -> impl Iterator<Item = &ManagedFieldsEntry> {
+    let entries = object.metadata.managed_fields.iter().flatten();
+    entries.filter(|entry| entry.fields_v1.as_ref().is_some_and(|fields| fields.0.pointer(RULES).is_some()))
+}
+
+/// Where `spec.rules` is in an entry of managedFields.
+const RULES: &str = "/f:spec/f:rules";
+
+/// An entry is of our writes.
+pub(crate) fn is_ours(entry: &ManagedFieldsEntry) -> bool {
+    entry.manager.as_deref() == Some(FIELD_MANAGER)
+}
+
+fn manager(entry: &ManagedFieldsEntry) -> Option<String> {
+    entry.manager.clone()
 }
 
 /// What a parentRef stands for, with the defaults that the API gives to what it leaves out.

@@ -1,7 +1,7 @@
 //! YAML in, world out.
 
 use kube::{api::DynamicObject, core::DeserializeGuard};
-use serde_json::json;
+use serde_json::{Value, json};
 use sluice_crds::OperationType;
 use sluice_operator_core::{
     State,
@@ -182,6 +182,33 @@ fn parents_speak_for_the_generation_that_they_have_seen() {
     assert_eq!(parents, [(true, true, false, 3), (false, false, true, 4), (false, false, false, 0)]);
     assert_eq!(live.parents[1].message, "NotAllowed: by listeners");
     assert!(live.parents[2].message.contains("\"silent\""));
+}
+
+#[test]
+fn the_manager_of_a_routes_rules_is_the_latest_that_is_not_us() {
+    let rules = json!({"f:spec": {"f:rules": {}}});
+    let entry = |manager: &str, minute: u8, fields: &Value| {
+        let time = format!("2026-01-01T00:{minute:02}:00Z");
+        json!({"manager": manager, "operation": "Update", "time": time, "fieldsType": "FieldsV1", "fieldsV1": fields})
+    };
+    let live = |entries: &[Value]| {
+        let mut observed = observed();
+        let mut route = object(ROUTE);
+        route.metadata.managed_fields = serde_json::from_value(json!(entries)).unwrap();
+        observed.seen.routes = vec![("podinfo".to_owned(), Some(route))];
+        world(&observed, PROXY, 0).routes.remove(0).live.unwrap()
+    };
+    let status = json!({"f:status": {"f:parents": {}}});
+    let all = [
+        entry("helm", 1, &rules),
+        entry("kustomize-controller", 3, &rules),
+        entry("sluice-operator", 4, &rules),
+        entry("gateway", 5, &status),
+    ];
+    let contested = live(&all);
+    assert_eq!((contested.manager.as_deref(), contested.is_managed), (Some("kustomize-controller"), true));
+    let released = live(&[entry("sluice-operator", 4, &status)]);
+    assert_eq!((released.manager, released.is_managed), (None, false));
 }
 
 #[test]

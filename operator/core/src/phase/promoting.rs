@@ -113,10 +113,20 @@ pub(super) fn roll(look: &mut Look<'_>, run: &mut Run, course: &Course<'_>) -> N
     }
     look.next("move the traffic from the canary to the workload when it is complete", Some(deadline));
     let message = format!(
-        "the workload rolls out: {available} of {} pods are available with revision {:?}; the canary carries the traffic",
-        workload.replicas, run.revision
+        "the workload rolls out: {available} of {} pods are available with revision {:?}; {}",
+        workload.replicas,
+        run.revision,
+        who_carries(course)
     );
     look.say(Phase::Promoting, Reason::WaitingForRollout, message)
+}
+
+fn who_carries(course: &Course<'_>) -> &'static str {
+    if course.is_contested {
+        "the traffic is where the other writer of the route sends it"
+    } else {
+        "the canary carries the traffic"
+    }
 }
 
 /// The workload is complete: it takes the traffic back.
@@ -198,6 +208,7 @@ fn keep(look: &mut Look<'_>, run: &mut Run, course: &Course<'_>) {
     let available = look.world.canary_workload.as_ref().map_or(0, |canary| canary.available);
     if run.end.is_some()
         || available < run.replicas
+        || course.is_contested
         || verify::reachable(look, course, Side::Canary, run.replicas).is_err()
     {
         return;

@@ -11,7 +11,7 @@ use crate::{
     plan::{Plan, Split},
     state::{End, Progress, Run, Stage, Teardown, TeardownPart},
     undo,
-    world::Telemetry,
+    world::{OperationKind, Telemetry},
 };
 
 /// Data planes report each second; a run looks as often.
@@ -28,11 +28,14 @@ pub(super) fn look_at(look: &mut Look<'_>) -> Next {
         look.state.run = Some(run);
         return look.say(Phase::Invalid, Reason::InvalidSpec, why);
     };
-    let course = Course::take(look, &mut run, plan, frozen);
+    let mut course = Course::take(look, &mut run, plan, frozen);
     if let Telemetry::DataPlanes(planes) = &world.telemetry {
         judge::tally::observe(&mut run, plan, planes);
     }
     operation::in_run(look, &mut run, &course);
+    if has_stepped_in(look) {
+        course.settle(&mut run);
+    }
     template::follow(look, &mut run, &course);
     let mut next = Next::Again;
     for _ in 0..MAX_CHANGES {
@@ -54,6 +57,12 @@ pub(super) fn look_at(look: &mut Look<'_>) -> Next {
     describe(look, &run, plan);
     look.state.run = Some(run);
     next
+}
+
+/// A person has asked in this look for the run to go on, and it took effect.
+fn has_stepped_in(look: &Look<'_>) -> bool {
+    let (before, now) = (&look.world.state.last_operation, &look.state.last_operation);
+    before != now && now.as_ref().is_some_and(|last| last.done && last.kind != OperationKind::Abort)
 }
 
 fn stage(look: &mut Look<'_>, run: &mut Run, course: &Course<'_>) -> Next {

@@ -148,7 +148,7 @@ fn sweep_routes(look: &mut Look<'_>, plan: &Plan) -> bool {
         let base = world.frozen.iter().find_map(|frozen| frozen.base.get(&route.name)).unwrap_or(&live.rules);
         look.act(Action::WriteRoute {
             route: route.name.clone(),
-            rules: routes::strip(base, &live.rules, &names),
+            rules: routes::merge(base, &live.rules, &splits(plan), &names),
             resource_version: live.resource_version.clone(),
         });
         left = true;

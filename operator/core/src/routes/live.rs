@@ -1,8 +1,8 @@
 //! What is live, told from what we write: which split, or whose edit.
 
-use serde_json::{Value, json};
+use serde_json::Value;
 
-use super::{Names, WHOLE, apply, array, gcd, refs, rule_name, weight, with_field};
+use super::{Names, WHOLE, apply, array, merge::merge, refs, weight};
 use crate::plan::Split;
 
 /// What a live route is.
@@ -12,7 +12,8 @@ pub enum Live {
     Base,
     /// What we write for this split.
     Split(Split),
-    /// The owner changed it: the new base, without parts of ours.
+    /// Somebody changed it: what the user wants by now, without parts of ours. The old base where only our parts were
+    /// changed.
     Changed(Value),
 }
 
@@ -22,10 +23,25 @@ pub fn recognise(base: &Value, live: &Value, splits: &[Split], names: &Names<'_>
         return Live::Base;
     }
     let ends = [Split::Share(0), Split::Share(WHOLE)];
-    let known = splits.iter().chain(&ends).find(|split| apply(base, split, names).as_ref() == Ok(live));
-    match known {
+    let may_be = |split: &&Split| is_like(live, split, names);
+    let is = |split: &&Split| apply(base, split, names).as_ref() == Ok(live);
+    match splits.iter().chain(&ends).filter(may_be).find(is) {
         Some(split) => Live::Split(split.clone()),
-        None => Live::Changed(strip(base, live, names)),
+        None => Live::Changed(merge(base, live, splits, names)),
+    }
+}
+
+/// Whether it is worth to compute the rules of a split: its copies are there or not, and the first canary has its share.
+fn is_like(live: &Value, split: &Split, names: &Names<'_>) -> bool {
+    let has_copies = array(live).iter().any(|rule| names.is_our_rule(rule));
+    match split {
+        Split::Match(_) => has_copies,
+        Split::Share(_) if has_copies => false,
+        Split::Share(share) => {
+            let first = array(live).iter().find(|rule| refs(rule).iter().any(|reference| names.is_canary(reference)));
+            let is_split = |kept: &Kept<'_>| !kept.is_stable || kept.has_share(*share);
+            first.is_some_and(|rule| Kept::of(rule, names).iter().all(is_split))
+        }
     }
 }
 
@@ -34,55 +50,53 @@ pub fn has_ours(rules: &Value, names: &Names<'_>) -> bool {
     array(rules).iter().any(|rule| is_ours_in(rule, names))
 }
 
-fn is_ours_in(rule: &Value, names: &Names<'_>) -> bool {
+/// A rule is ours, or has a ref of ours.
+pub(super) fn is_ours_in(rule: &Value, names: &Names<'_>) -> bool {
     names.is_our_rule(rule) || refs(rule).iter().any(|reference| names.is_canary(reference))
 }
 
-/// Live rules without our refs and rules, with the weights that the user gave.
-pub fn strip(base: &Value, live: &Value, names: &Names<'_>) -> Value {
-    let kept = array(live).iter().filter(|rule| !names.is_our_rule(rule));
-    let rules = kept.enumerate().map(|(index, rule)| {
-        if is_ours_in(rule, names) { without_canary(base, rule, index, names) } else { rule.clone() }
-    });
-    Value::Array(rules.collect())
+/// A ref that is not ours, with the weight of the canary's that stands behind it.
+pub(super) struct Kept<'v> {
+    /// The ref.
+    pub reference: &'v Value,
+    /// Its own weight.
+    pub own: u64,
+    /// That of the canary's refs; None where there is none.
+    pub canary: Option<u64>,
+    /// It names the stable Service.
+    pub is_stable: bool,
 }
 
-/// A rule without the canary's ref. Stable's weight becomes the sum of both, which is its old share of the rule; where the
-/// proportions are those of the base, its very numbers come back.
-fn without_canary(base: &Value, rule: &Value, index: usize, names: &Names<'_>) -> Value {
-    let mut kept: Vec<(Value, u64)> = Vec::new();
-    for reference in refs(rule) {
-        match kept.last_mut() {
-            Some((_, sum)) if names.is_canary(reference) => *sum += weight(reference),
-            _ if names.is_canary(reference) => {}
-            _ => kept.push((reference.clone(), weight(reference))),
+impl<'v> Kept<'v> {
+    /// The refs of a rule. A canary's ref belongs to the last stable one before it, or else to the first; where there is
+    /// none it belongs to nobody.
+    pub(super) fn of(rule: &'v Value, names: &Names<'_>) -> Vec<Self> {
+        let mut kept: Vec<Self> = Vec::new();
+        let mut early = None;
+        for reference in refs(rule) {
+            if !names.is_canary(reference) {
+                let is_stable = names.is_stable(reference);
+                kept.push(Self { reference, own: weight(reference), canary: None, is_stable });
+                continue;
+            }
+            match kept.iter_mut().rfind(|kept| kept.is_stable) {
+                Some(stable) => *stable.canary.get_or_insert(0) += weight(reference),
+                None => *early.get_or_insert(0) += weight(reference),
+            }
         }
+        if let (Some(early), Some(stable)) = (early, kept.iter_mut().find(|kept| kept.is_stable)) {
+            *stable.canary.get_or_insert(0) += early;
+        }
+        kept
     }
-    let divisor = kept.iter().fold(0, |divisor, (_, weight)| gcd(divisor, *weight)).max(1);
-    let reduced: Vec<u64> = kept.iter().map(|(_, weight)| weight / divisor).collect();
-    let before = old_refs(base, rule, index).filter(|before| is_same(before, &kept, &reduced));
-    let refs: Vec<Value> = match before {
-        Some(before) => before.to_vec(),
-        None => kept.iter().zip(reduced).map(|((old, _), weight)| with_field(old, "weight", json!(weight))).collect(),
-    };
-    with_field(rule, "backendRefs", Value::Array(refs))
-}
 
-/// Refs of the base rule that a live rule came from: of the same name, or else with the same matches, or else at its place.
-fn old_refs<'b>(base: &'b Value, rule: &Value, index: usize) -> Option<&'b [Value]> {
-    let rules = array(base);
-    let of_name = rule_name(rule).and_then(|name| rules.iter().find(|old| rule_name(old) == Some(name)));
-    let of_matches = || rules.iter().find(|old| old.get("matches") == rule.get("matches"));
-    of_name.or_else(of_matches).or_else(|| rules.get(index)).map(refs)
-}
+    /// Its weight with that of the canary: its part of the rule's traffic before it was split.
+    pub(super) fn whole(&self) -> u64 {
+        self.own + self.canary.unwrap_or(0)
+    }
 
-/// The old refs differ from the kept ones in weight alone, and not in proportion.
-fn is_same(before: &[Value], kept: &[(Value, u64)], reduced: &[u64]) -> bool {
-    let divisor = before.iter().fold(0, |divisor, old| gcd(divisor, weight(old))).max(1);
-    let unweighted = |value: &Value| with_field(value, "weight", Value::Null);
-    before.len() == kept.len()
-        && before
-            .iter()
-            .zip(kept.iter().zip(reduced))
-            .all(|(old, ((new, _), reduced))| unweighted(old) == unweighted(new) && weight(old) / divisor == *reduced)
+    /// The canary has this part of it, in basis points.
+    pub(super) fn has_share(&self, share: u16) -> bool {
+        self.canary.is_some_and(|canary| canary * u64::from(WHOLE) == self.whole() * u64::from(share))
+    }
 }

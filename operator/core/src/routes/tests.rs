@@ -2,7 +2,7 @@
 
 use serde_json::{Value, json};
 
-use super::{Live, Names, apply, preflight, recognise, strip};
+use super::{Live, Names, apply, merge, preflight, recognise};
 use crate::plan::{HeaderMatch, Split};
 
 fn names() -> Names<'static> {
@@ -63,7 +63,7 @@ fn what_we_wrote_is_recognised() {
     for split in splits.iter().chain(&[Split::Share(0), Split::Share(10_000)]) {
         let live = apply(&base(), split, &names()).unwrap();
         assert_eq!(recognise(&base(), &live, &splits, &names()), Live::Split(split.clone()));
-        assert_eq!(strip(&base(), &live, &names()), base());
+        assert_eq!(merge(&base(), &live, &splits, &names()), base());
     }
     assert_eq!(recognise(&base(), &base(), &splits, &names()), Live::Base);
 }
@@ -79,7 +79,7 @@ fn an_edit_of_the_owner_is_kept_and_our_parts_are_not() {
     assert_eq!(recognise(&base(), &wanted, &[Split::Share(500)], &names()), Live::Changed(wanted.clone()));
     // A third ref beside ours keeps the proportions.
     live[0]["backendRefs"].as_array_mut().unwrap().push(json!({"name": "third", "port": 80, "weight": 20}));
-    let stripped = strip(&base(), &live, &names());
+    let stripped = merge(&base(), &live, &[Split::Share(500)], &names());
     assert_eq!(weights(&stripped, 0), [3, 1, 1]);
 }
 
@@ -111,4 +111,70 @@ fn only_named_rules_are_stepped() {
     assert_eq!(live[0], base[0]);
     assert_eq!(weights(&live, 1), [3, 1]);
     assert_eq!(names.stepped_keys(&live), ["b"]);
+}
+
+/// base, live and what the user is taken to want, for a run whose step is 5 %.
+fn merged(base: &Value, live: &Value) -> Value {
+    merge(base, live, &[Split::Share(500), header("env"), Split::Share(5_000)], &names())
+}
+
+#[test]
+fn weights_of_other_refs_are_the_users_and_ours_are_not() {
+    let live = apply(&base(), &Split::Share(500), &names()).unwrap();
+    for (edit, wanted) in [
+        // 57 + 3 of stable's and twice as much for the other one.
+        ([57, 3, 40], [3, 2]),
+        ([57, 3, 41], [60, 41]),
+        ([57, 3, 0], [3, 0]),
+        // Our own weights alone, as in no step or as in another one: the base stands.
+        ([40, 60, 20], [3, 1]),
+        ([50, 50, 20], [3, 1]),
+        ([0, 60, 20], [3, 1]),
+        // Another one changed with them: as in a step that is known it has this part of the whole, else its scale is lost.
+        ([50, 50, 40], [5, 2]),
+        ([60, 40, 40], [3, 1]),
+    ] {
+        let mut edited = live.clone();
+        for (index, weight) in edit.iter().enumerate() {
+            edited[0]["backendRefs"][index]["weight"] = json!(weight);
+        }
+        let new = merged(&base(), &edited);
+        assert_eq!(weights(&new, 0), wanted, "{edit:?}");
+        assert_eq!(merged(&new, &edited), new, "{edit:?}");
+    }
+}
+
+#[test]
+fn what_was_left_of_ours_is_no_wish_of_the_users() {
+    let mut live = apply(&base(), &Split::Share(500), &names()).unwrap();
+    live[0]["backendRefs"].as_array_mut().unwrap().remove(1);
+    assert_eq!(merged(&base(), &live), base());
+    // The copy was left where its rule was taken away.
+    let mut live = apply(&base(), &header("env"), &names()).unwrap();
+    live.as_array_mut().unwrap().remove(1);
+    assert_eq!(merged(&base(), &live), json!([base()[1]]));
+}
+
+#[test]
+fn ports_and_places_may_change_together_with_our_weights_in_place() {
+    let base = json!([
+        {"name": "a", "backendRefs": [{"name": "app", "port": 80, "weight": 2}, {"name": "b", "port": 80, "weight": 2}]},
+        {"name": "b", "backendRefs": [{"name": "app", "port": 80}]},
+    ]);
+    let mut live = apply(&base, &Split::Share(500), &names()).unwrap();
+    live.as_array_mut().unwrap().reverse();
+    for index in [0, 1] {
+        live[1]["backendRefs"][index]["port"] = json!(8080);
+    }
+    live[1]["matches"] = json!([{"path": {"type": "Exact", "value": "/x"}}]);
+    let new = merged(&base, &live);
+    assert_eq!(
+        new,
+        json!([
+            {"name": "b", "backendRefs": [{"name": "app", "port": 80}]},
+            {"name": "a", "matches": [{"path": {"type": "Exact", "value": "/x"}}],
+             "backendRefs": [{"name": "app", "port": 8080, "weight": 2}, {"name": "b", "port": 80, "weight": 2}]},
+        ])
+    );
+    assert_eq!(apply(&new, &Split::Share(500), &names()).unwrap(), live);
 }

@@ -89,6 +89,8 @@ pub(crate) struct Sim {
     service_version: u64,
     /// Somebody is in a race with the operator, so that a disturbance may change the outcome.
     pub(crate) races: bool,
+    /// A tool writes the routes back to the user's rules, each second in which they differ.
+    pub(crate) contester: Option<String>,
     /// No process runs until then.
     pub(crate) down_until: Millis,
     /// What happened.
@@ -162,6 +164,7 @@ impl Sim {
             canary_version: 0,
             service_version: 0,
             races: false,
+            contester: None,
             down_until: 0,
             log: Noted::default(),
             last: None,
@@ -221,6 +224,11 @@ impl Sim {
         }
         if let Some(canary) = &mut self.canary {
             canary.pods.resize(usize::try_from(canary.wanted).unwrap(), now);
+        }
+        if let Some(contester) = &self.contester {
+            for route in self.routes.values_mut().filter(|route| route.rules != base_rules()) {
+                route.write_as(contester, base_rules());
+            }
         }
         for plane in &mut self.planes {
             plane.apply(&self.routes);
@@ -350,6 +358,8 @@ impl Sim {
                     generation: route.reported,
                     message: if resolved { String::new() } else { "Service app-canary not found".to_owned() },
                 }],
+                manager: route.manager.clone(),
+                is_managed: route.is_managed,
             }
         });
         Route { name, live }
@@ -593,6 +603,10 @@ impl Sim {
                     return false;
                 }
                 route.write(rules.clone());
+                (route.manager, route.is_managed) = (None, true);
+            }
+            Action::ReleaseRoute { route, resource_version } => {
+                return self.routes.get_mut(route).is_some_and(|route| route.release(resource_version));
             }
             Action::ApplyCanaryWorkload { .. }
             | Action::ApplyCanaryService
@@ -720,6 +734,7 @@ fn described(action: &Action) -> String {
             let rules: Vec<String> = rules.as_array().unwrap().iter().map(rule).collect();
             format!("route {route} {}", rules.join(" "))
         }
+        Action::ReleaseRoute { route, .. } => format!("release route {route}"),
         Action::Freeze { revision, .. } => format!("freeze {revision}"),
         Action::ApplyCanaryWorkload { revision, replicas, .. } => format!("canary {revision} x{replicas}"),
         Action::SetPaused { paused, .. } => format!("workload paused={paused}"),

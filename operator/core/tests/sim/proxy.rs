@@ -24,11 +24,31 @@ pub(crate) struct HttpRoute {
     pub(crate) resource_version: u64,
     /// The generation that the Gateway's controller reports on.
     pub(crate) reported: i64,
+    /// Who else wrote it last.
+    pub(crate) manager: Option<String>,
+    /// The operator is a manager of its rules.
+    pub(crate) is_managed: bool,
 }
 
 impl HttpRoute {
     pub(crate) fn new(rules: Value) -> Self {
-        Self { rules, generation: 1, resource_version: 1, reported: 0 }
+        Self { rules, generation: 1, resource_version: 1, reported: 0, manager: None, is_managed: false }
+    }
+
+    /// The operator is no manager any more; false when it is not the route that was looked at.
+    pub(crate) fn release(&mut self, resource_version: &str) -> bool {
+        let is_current = self.resource_version.to_string() == resource_version;
+        if is_current {
+            self.is_managed = false;
+            self.resource_version += 1;
+        }
+        is_current
+    }
+
+    /// Somebody else writes it, and takes its rules over.
+    pub(crate) fn write_as(&mut self, manager: &str, rules: Value) {
+        self.write(rules);
+        (self.manager, self.is_managed) = (Some(manager.to_owned()), false);
     }
 
     pub(crate) fn write(&mut self, rules: Value) {

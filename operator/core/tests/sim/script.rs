@@ -9,7 +9,8 @@
 //! template v2                                     somebody declares a template
 //! operation promote|promotefull|abort|pause|... [revision=v2] [reason=slow] [id=1]
 //! user resume|unlabel|scale=6|recreate|remove     what people do to the workload
-//! route edit|restore|remove|create|elsewhere|weights|foreign
+//! route edit|restore|remove|create|elsewhere|weights|foreign|even|other|retry
+//! contest kustomize-controller|off                a tool writes the routes back, each second
 //! dataplane add|remove|disconnect|connect|deaf|hearing dp2
 //! telemetry down|up  |  policy off|none|on  |  plan wrong|right  |  service wrong  |  claimed  |  foreign workload|service
 //! second                                          a second route, in the plan too
@@ -136,6 +137,7 @@ fn command(sim: &mut Sim, name: &str, rest: &[&str]) {
         "operation" => sim.operation = Some(operation(rest)),
         "user" => user(sim, rest[0]),
         "route" => route(sim, rest[0]),
+        "contest" => sim.contester = (rest[0] != "off").then(|| rest[0].to_owned()),
         "dataplane" => dataplane(sim, rest[0], rest[1]),
         "telemetry" => sim.telemetry = (rest[0] == "down").then(|| "connection refused".to_owned()),
         "policy" => (sim.policy, sim.policy_api) = (rest[0] == "on", rest[0] != "none"),
@@ -317,13 +319,22 @@ fn route(sim: &mut Sim, what: &str) {
         "restore" => rules = base_rules(),
         "elsewhere" => rule["backendRefs"] = serde_json::json!([{"name": "other", "port": 80, "weight": 1}]),
         "weights" => rule["backendRefs"][0]["weight"] = serde_json::json!(77),
+        "even" => rule["backendRefs"][1]["weight"] = rule["backendRefs"][0]["weight"].clone(),
+        "other" => {
+            let other = serde_json::json!({"name": "other", "port": 80, "weight": 10});
+            rule["backendRefs"].as_array_mut().unwrap().push(other);
+        }
+        "retry" => {
+            rules = base_rules();
+            rules[0]["retry"] = serde_json::json!({"attempts": 2});
+        }
         "foreign" => {
             let canary = serde_json::json!({"name": "app-canary", "port": 80, "weight": 1});
             rule["backendRefs"].as_array_mut().unwrap().push(canary);
         }
         other => panic!("{other:?}"),
     }
-    route.write(rules);
+    route.write_as("kubectl-edit", rules);
 }
 
 fn dataplane(sim: &mut Sim, what: &str, pod: &str) {

@@ -2,6 +2,7 @@
 //! manifest do.
 
 mod api;
+mod floor;
 mod pause;
 mod rights;
 mod shared;

@@ -6,6 +6,7 @@
 
 mod capacity;
 mod course;
+pub mod coverage;
 pub mod decision;
 pub mod invariants;
 pub mod judge;

@@ -6,6 +6,8 @@ pub const GROUP: &str = "sluice.dev";
 pub const LABEL_ROLLOUT: &str = "sluice.dev/rollout";
 /// Label on everything that the operator makes; the value is the Rollout's name.
 pub const LABEL_OWNED_BY: &str = "sluice.dev/owned-by";
+/// Label on what selects stable's pods and not the canary's, with the value `ignore`: the canary can do without it.
+pub const LABEL_COVERAGE: &str = "sluice.dev/canary-coverage";
 /// Finalizer on a Rollout: routes are restored and the canary is gone before it goes.
 pub const FINALIZER: &str = "sluice.dev/rollout";
 /// Field manager of the operator's writes.

@@ -110,6 +110,10 @@ pub struct RunStatus {
     pub started_at: Time,
     /// Replicas of the workload when it began.
     pub replicas: i32,
+    /// The workload is not scaled below this while the run is in progress, whoever asks for it: there must be something
+    /// to roll back to. Absent when the run has ended. To scale lower, abort the run.
+    #[serde(default, skip_serializing_if = "Option::is_none")]
+    pub floor: Option<i32>,
     /// The decision core's own memory of the run: stage, step, times and evidence. Not an API: read the other fields.
     #[schemars(schema_with = "free_object")]
     #[serde(default)]

@@ -36,6 +36,12 @@ pub struct Canary {
     #[serde(default = "Canary::default_drain")]
     #[schemars(length(max = 28), regex(pattern = "^([0-9]{1,5}(h|m|s|ms)){1,4}$"))]
     pub drain: String,
+    /// The canary's pods differ from stable's in one label, so a policy that selects stable's pods by it does not select
+    /// the canary's. `true` copies such NetworkPolicies for the time of a run; `false` holds the run before anything is
+    /// made, with reason CanaryNotCovered and the list. PodDisruptionBudgets and BackendTLSPolicies are copied in any case.
+    /// Default: false.
+    #[serde(default)]
+    pub mirror_policies: bool,
 }
 
 impl Canary {

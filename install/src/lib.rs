@@ -33,6 +33,7 @@ pub fn manifest(tag: &str) -> Result<String, YamlError> {
     documents.extend(rbac::documents());
     // Before the operator: what it adopts is held back from the first moment.
     documents.push(include_str!("../templates/policy-pause.yaml").to_owned());
+    documents.push(include_str!("../templates/policy-floor.yaml").to_owned());
     documents.push(include_str!("../templates/policy-operation.yaml").to_owned());
     documents.push(include_str!("../templates/policy-rights.yaml").replace("{{route_checks}}\n", &route_checks()));
     for workload in [

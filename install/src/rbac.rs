@@ -61,6 +61,12 @@ const OPERATOR: &[Rule] = &[
         &["get", "list", "watch", "create", "patch", "delete"],
         "labels, pauses and resumes the workload; makes and removes the canary",
     ),
+    rule(
+        "apps",
+        &["statefulsets", "daemonsets"],
+        &["list"],
+        "whose affinity names the workload's pods by the label in which the canary's could differ",
+    ),
     rule("apps", &["replicasets"], WATCH, "which version serves, and how far it is"),
     rule("apps", &["controllerrevisions"], &["get", "list", "create", "delete"], "freezes the revision of a run"),
     rule("", &["pods"], &["list"], "why a canary is not ready"),
@@ -71,6 +77,26 @@ const OPERATOR: &[Rule] = &[
         "reads the stable Service's selector; makes and removes the canary's Service",
     ),
     rule(GATEWAY, &["httproutes"], &["get", "list", "watch", "patch"], "steps the weights"),
+    rule(
+        "policy",
+        &["poddisruptionbudgets"],
+        &["get", "list", "create", "delete"],
+        "copies those of the workload's pods for the canary's",
+    ),
+    rule(
+        "networking.k8s.io",
+        &["networkpolicies"],
+        &["get", "list", "create", "delete"],
+        "holds a run whose canary they would not select, or copies them",
+    ),
+    rule(
+        GATEWAY,
+        &["backendtlspolicies"],
+        &["get", "list", "create", "delete"],
+        "copies those of the stable Service for the canary's",
+    ),
+    rule("security.istio.io", &["authorizationpolicies"], &["list"], "holds a run whose canary they would not select"),
+    rule("monitoring.coreos.com", &["podmonitors"], &["list"], "holds a run whose canary they would not select"),
     rule("events.k8s.io", &["events"], &["create", "patch"], "one Event for each transition"),
 ];
 

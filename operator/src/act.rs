@@ -82,12 +82,13 @@ impl Hands<'_> {
                 let write = json!({"op": "replace", "path": "/spec/template", "value": template});
                 self.patch(Kind::Deployment, name, guarded(resource_version, write)).await
             }
-            Action::Freeze { revision, template, plan, base } => {
+            Action::Freeze { revision, template, plan, base, cover } => {
                 let frozen = Frozen {
                     revision: revision.clone(),
                     template: template.clone(),
                     plan: plan.clone(),
                     base: base.clone(),
+                    cover: cover.clone(),
                 };
                 self.freeze(&frozen).await
             }
@@ -96,6 +97,8 @@ impl Hands<'_> {
                 self.apply_canary_workload((revision, template), *replicas).await
             }
             Action::ApplyCanaryService => self.apply_canary_service().await,
+            Action::ApplyCopies { revision: _, copies } => self.make_copies(copies).await,
+            Action::DeleteCopies { copies } => self.delete_copies(copies).await,
             Action::WriteRoute { route, rules, resource_version } => {
                 let write = json!({"op": "add", "path": "/spec/rules", "value": rules});
                 self.patch(Kind::HttpRoute, route, guarded(resource_version, write)).await
@@ -254,13 +257,21 @@ impl Hands<'_> {
         self.put(Kind::Service, &targets.canary_service, seen.canary_service.as_ref(), object).await
     }
 
+    /// The frozen revision of the run.
+    fn frozen(&self) -> Option<Frozen> {
+        let run = self.observed.state.run.as_ref()?;
+        let frozen = self.observed.seen.revisions.iter().filter_map(revision::frozen);
+        frozen.into_iter().find(|frozen| frozen.revision == run.revision)
+    }
+
     /// The labels that tell the canary from stable.
     fn relabel(&self) -> Result<Relabel, ActError> {
         let (seen, targets) = (&self.observed.seen, &self.observed.targets);
         let workload = seen.workload.as_ref().ok_or_else(|| self.gone("Deployment", &targets.workload))?;
         let service = seen.service.as_ref().ok_or_else(|| self.gone("Service", &targets.service))?;
         let labels = strings(at(workload, "/spec/selector/matchLabels"));
-        Ok(Relabel::choose(&labels, &strings(at(service, "/spec/selector")))?)
+        let keys = self.frozen().map(|frozen| frozen.cover.labels).unwrap_or_default();
+        Ok(Relabel::with(&keys, &labels, &strings(at(service, "/spec/selector")))?)
     }
 
     fn gone(&self, kind: &str, name: &str) -> ActError {
@@ -316,5 +327,6 @@ fn guarded(resource_version: &str, operation: Value) -> Vec<Value> {
     vec![json!({"op": "test", "path": "/metadata/resourceVersion", "value": resource_version}), operation]
 }
 
+mod copies;
 #[cfg(test)]
 mod tests;

@@ -37,6 +37,20 @@ pub(crate) enum Kind {
     Service,
     /// gateway.networking.k8s.io HTTPRoute
     HttpRoute,
+    /// gateway.networking.k8s.io BackendTLSPolicy
+    BackendTlsPolicy,
+    /// networking.k8s.io NetworkPolicy
+    NetworkPolicy,
+    /// policy PodDisruptionBudget
+    PodDisruptionBudget,
+    /// apps StatefulSet
+    StatefulSet,
+    /// apps DaemonSet
+    DaemonSet,
+    /// security.istio.io AuthorizationPolicy
+    AuthorizationPolicy,
+    /// monitoring.coreos.com PodMonitor
+    PodMonitor,
 }
 
 impl Kind {
@@ -50,6 +64,13 @@ impl Kind {
             Self::Pod => ("", "v1", "Pod", "pods"),
             Self::Service => ("", "v1", "Service", "services"),
             Self::HttpRoute => ("gateway.networking.k8s.io", "v1", "HTTPRoute", "httproutes"),
+            Self::BackendTlsPolicy => ("gateway.networking.k8s.io", "v1", "BackendTLSPolicy", "backendtlspolicies"),
+            Self::NetworkPolicy => ("networking.k8s.io", "v1", "NetworkPolicy", "networkpolicies"),
+            Self::PodDisruptionBudget => ("policy", "v1", "PodDisruptionBudget", "poddisruptionbudgets"),
+            Self::StatefulSet => ("apps", "v1", "StatefulSet", "statefulsets"),
+            Self::DaemonSet => ("apps", "v1", "DaemonSet", "daemonsets"),
+            Self::AuthorizationPolicy => ("security.istio.io", "v1", "AuthorizationPolicy", "authorizationpolicies"),
+            Self::PodMonitor => ("monitoring.coreos.com", "v1", "PodMonitor", "podmonitors"),
         }
     }
 
@@ -182,6 +203,14 @@ impl Cluster {
         let params = ListParams::default().labels(selector);
         let at = At { kind, namespace, name: "*" };
         Ok(self.call("list", at, api.list(&params)).await?.items)
+    }
+
+    /// Lists all objects of a kind in a namespace; none where the cluster does not know the kind.
+    pub(crate) async fn list_if_known(&self, kind: Kind, namespace: &str) -> Result<Vec<DynamicObject>, ClusterError> {
+        match self.list(kind, namespace, "").await {
+            Err(ClusterError::Refused { code: 404, .. }) => Ok(Vec::new()),
+            listed => listed,
+        }
     }
 
     /// Writes by JSON Patch, whose `test` operations are the precondition.

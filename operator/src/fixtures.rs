@@ -125,7 +125,7 @@ pub(crate) fn owner() -> Owner {
 pub(crate) fn relabel() -> Relabel {
     let (workload, service) = (object(DEPLOYMENT), object(SERVICE));
     let labels = strings(at(&workload, "/spec/selector/matchLabels"));
-    Relabel::choose(&labels, &strings(at(&service, "/spec/selector"))).unwrap()
+    Relabel::with(&[], &labels, &strings(at(&service, "/spec/selector"))).unwrap()
 }
 
 /// A look at [`ROLLOUT`], [`DEPLOYMENT`] and [`SERVICE`], and nothing else.
@@ -149,6 +149,8 @@ pub(crate) fn observed() -> Observed {
         held_back: None,
         no_policy_api: false,
         claimed_by: None,
+        selecting: None,
+        copies: Vec::new(),
     }
 }
 

@@ -2,6 +2,7 @@
 
 pub(crate) mod canary;
 pub(crate) mod claims;
+pub(crate) mod coverage;
 pub(crate) mod hash;
 pub(crate) mod plan;
 pub(crate) mod route;
@@ -14,6 +15,7 @@ use serde_json::Value;
 use sluice_crds::{OperationType, Rollout, names::FINALIZER};
 use sluice_operator_core::{
     Millis, State, World,
+    coverage::{Copied, CopyState, Source},
     world::{Operation, OperationKind, Owned, Telemetry},
 };
 
@@ -68,12 +70,20 @@ pub(crate) fn owner(rollout: &Rollout) -> Owner {
 
 /// The world, without what the data planes have to say: that is asked when the core wants it.
 pub(crate) fn world(observed: &Observed, proxy: &str, now: Millis) -> World {
-    let Observed { rollout, raw, state, targets: _, seen, held_back, no_policy_api, claimed_by } = observed;
+    let Observed { rollout, raw, state, targets, seen, held_back, no_policy_api, claimed_by, selecting, copies } =
+        observed;
     let Seen { workload, replica_sets, service, canary_workload, canary_pods, canary_service, revisions, routes } =
         seen;
     let owner = owner(rollout);
     let plan = plan::plan(rollout).map_err(|error| error.to_string());
     let labels = workload.as_ref().map(workload::template_labels);
+    let subject = workload.as_ref().zip(service.as_ref()).map(|(workload, service)| coverage::Subject {
+        namespace: &owner.namespace,
+        workload,
+        service,
+        canary: (&targets.canary_workload, &targets.canary_service),
+    });
+    let coverage = subject.zip(selecting.as_ref()).and_then(|(subject, all)| coverage::coverage(&subject, all));
     World {
         now,
         namespace: owner.namespace.clone(),
@@ -95,10 +105,21 @@ pub(crate) fn world(observed: &Observed, proxy: &str, now: Millis) -> World {
             deleting: object.metadata.deletion_timestamp.is_some(),
         }),
         frozen: revisions.iter().filter(|object| owner.owns(&object.metadata)).filter_map(revision::frozen).collect(),
+        coverage: coverage.unwrap_or_default(),
+        copies: copies.iter().map(|(of, object)| copied(&owner, of, object.as_ref())).collect(),
         routes: routes.iter().map(|(name, object)| route::route(name, object.as_ref(), proxy)).collect(),
         telemetry: Telemetry::NotAsked,
         no_policy_api: *no_policy_api,
     }
+}
+
+fn copied(owner: &Owner, of: &Source, object: Option<&DynamicObject>) -> Copied {
+    let state = match object {
+        None => CopyState::Missing,
+        Some(object) if owner.owns(&object.metadata) => CopyState::Ours,
+        Some(_) => CopyState::Foreign,
+    };
+    Copied { of: of.clone(), state }
 }
 
 /// The operation that waits. Where no policy stamps an identity, the generation that it came with is one: any write

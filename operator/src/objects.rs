@@ -2,8 +2,10 @@
 
 pub(crate) mod canary_service;
 pub(crate) mod canary_workload;
+pub(crate) mod copy;
 pub(crate) mod relabel;
 pub(crate) mod revision;
+pub(crate) mod rewrite;
 
 use std::collections::BTreeMap;
 

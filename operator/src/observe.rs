@@ -9,15 +9,21 @@ use k8s_openapi::apimachinery::pkg::apis::meta::v1::LabelSelector;
 use kube::{api::DynamicObject, core::Selector};
 use serde_json::json;
 use sluice_crds::{Rollout, names::LABEL_OWNED_BY};
-use sluice_operator_core::{Millis, State, wants};
+use sluice_operator_core::{
+    Millis, State,
+    coverage::{Source, wants as wants_coverage},
+    wants,
+};
 use thiserror::Error;
 
 use crate::{
     cluster::{At, Cluster, ClusterError, Kind},
     model::{self, Targets, canary, claims, state, state::StateError},
-    objects::{at, int},
+    objects::{at, int, revision},
     watch::Store,
 };
+
+pub(crate) mod covering;
 
 /// Why a look failed.
 #[derive(Debug, Error)]
@@ -53,6 +59,10 @@ pub(crate) struct Observed {
     pub no_policy_api: bool,
     /// An older Rollout that has the workload or a route.
     pub claimed_by: Option<String>,
+    /// Everything that may select the workload's pods, if it was asked.
+    pub selecting: Option<Vec<(Kind, DynamicObject)>>,
+    /// What is there under the names of the copies that frozen revisions ask for.
+    pub copies: Vec<(Source, Option<DynamicObject>)>,
 }
 
 /// The objects that one look has seen.
@@ -80,8 +90,16 @@ pub(crate) async fn observe(
     let Some(raw) = raw else { return Ok(None) };
     let (rollout, state) = read(&raw)?;
     let targets = model::targets(&rollout, &state, &revisions);
+    let mine = model::owner(&rollout);
+    let ours = revisions.iter().filter(|object| mine.owns(&object.metadata));
+    let frozen: Vec<_> = ours.filter_map(revision::frozen).collect();
+    let asked = try_join(
+        covering::selecting(cluster, namespace, wants_coverage(&state, &frozen)),
+        covering::copies(cluster, namespace, &frozen),
+    );
     let seen = objects(cluster, namespace, &targets, revisions);
-    let (seen, claimed_by) = try_join(seen, claimed_by(cluster, store, &rollout)).await?;
+    let ((seen, claimed_by), (selecting, copies)) =
+        try_join(try_join(seen, claimed_by(cluster, store, &rollout)), asked).await?;
     let (held_back, no_policy_api) = match &seen.workload {
         Some(workload) if wants(&state, now).probe => {
             let (held_back, no_policy_api) = hold(cluster, namespace, workload).await?;
@@ -89,7 +107,7 @@ pub(crate) async fn observe(
         }
         Some(_) | None => (None, false),
     };
-    Ok(Some(Observed { rollout, raw, state, targets, seen, held_back, no_policy_api, claimed_by }))
+    Ok(Some(Observed { rollout, raw, state, targets, seen, held_back, no_policy_api, claimed_by, selecting, copies }))
 }
 
 /// Selects what a Rollout owns; the owner reference is compared afterwards.

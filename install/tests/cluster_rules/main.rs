@@ -2,6 +2,7 @@
 //! manifest do.
 
 mod api;
+mod floor;
 mod guard;
 mod pause;
 mod rights;

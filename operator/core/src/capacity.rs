@@ -20,13 +20,30 @@ pub(crate) enum Capacity {
     Failed(Reason, String),
 }
 
-/// Replicas of the canary at a step: its share of stable's replicas at the start, one at least. Never fewer than at a step
-/// before, so that a step never takes capacity away under a weight.
-pub(crate) fn replicas_at(plan: &Plan, run: &Run, step: usize) -> i32 {
+/// The size that shares are shares of: stable's, and never less than at the start of the run. An autoscaler that makes
+/// stable larger in the middle of a run sees the load that the canary must bear as well.
+pub(crate) fn reference(run: &Run, course: &Course<'_>) -> i32 {
+    course.workload.map_or(0, |workload| workload.replicas).max(run.replicas)
+}
+
+/// Why the canary's weight does not rise: stable is smaller than when the run began, so that a rollback would send it more
+/// than it may bear. A policy prevents that, where there is one.
+pub(crate) fn below_floor(run: &Run, course: &Course<'_>) -> Option<String> {
+    let workload = course.workload.filter(|workload| workload.replicas < run.replicas)?;
+    Some(format!(
+        "Deployment {:?} was scaled to {} replicas, and the run began with {}: rolled back it would have to bear everything \
+         again. Scale it up, or Abort. The MutatingAdmissionPolicy sluice-floor prevents this; is it installed?",
+        course.plan.workload, workload.replicas, run.replicas
+    ))
+}
+
+/// Replicas of the canary at a step: its share of a size, one at least. Never fewer than at a step before, so that a step
+/// never takes capacity away under a weight.
+pub(crate) fn replicas_at(plan: &Plan, size: i32, step: usize) -> i32 {
     let needed = |split: &Split| match split {
         Split::Share(share) => {
             let whole = i64::from(WHOLE);
-            i32::try_from((i64::from(run.replicas) * i64::from(*share) + whole - 1) / whole).unwrap_or(run.replicas)
+            i32::try_from((i64::from(size) * i64::from(*share) + whole - 1) / whole).unwrap_or(size)
         }
         Split::Match(_) => 1,
     };

@@ -5,7 +5,11 @@ use std::collections::BTreeMap;
 use serde::{Deserialize, Serialize};
 use serde_json::Value;
 
-use crate::{Millis, State, plan::Plan};
+use crate::{
+    Millis, State,
+    coverage::{Cover, Source},
+    plan::Plan,
+};
 
 /// The result of one look.
 ///
@@ -74,6 +78,20 @@ pub enum Action {
         plan: Plan,
         /// `spec.rules` of each route.
         base: BTreeMap<String, Value>,
+        /// How its canary is told from stable, and what is copied for it.
+        cover: Cover,
+    },
+    /// Make copies for the canary, before its pods.
+    ApplyCopies {
+        /// Revision hash.
+        revision: String,
+        /// What is copied.
+        copies: Vec<Source>,
+    },
+    /// Delete copies, after the canary's pods.
+    DeleteCopies {
+        /// What they are copies of.
+        copies: Vec<Source>,
     },
     /// Delete ControllerRevisions of this Rollout other than these.
     PruneRevisions {

@@ -3,8 +3,9 @@
 use serde_json::Value;
 
 use crate::{
-    Action, Decision, Reason, State, World,
+    Action, Decision, Plan, Reason, State, World,
     course::{Course, last_first, plan_of, splits},
+    coverage::{self, CopyState, Cover, Coverage, Gap, Source},
     decision::Phase,
     look::Look,
     routes::{self, Names},
@@ -130,18 +131,26 @@ fn allowed(world: &World, decision: &Decision, action: &Action) -> Result<(), St
         Action::RestoreTemplate { revision, template, resource_version } => {
             restored(decision, at(world, resource_version)?, revision, template)
         }
-        Action::Freeze { revision, .. } => {
+        Action::Freeze { revision, plan, cover, .. } => {
             let is_declared = world.workload.as_ref().is_some_and(|workload| workload.revision == *revision);
-            require(is_declared, "another revision is declared")
+            require(is_declared, "another revision is declared")?;
+            covered(world, plan, cover)
         }
+        Action::ApplyCopies { revision, copies } => copies_are_missing(world, revision, copies),
+        Action::DeleteCopies { copies } => copies_are_left(world, copies),
         Action::PruneRevisions { keep } => {
             let run = decision.state.run.as_ref().filter(|run| run.in_progress());
-            require(run.is_none_or(|run| keep.contains(&run.revision)), "the run needs its frozen revision")
+            require(run.is_none_or(|run| keep.contains(&run.revision)), "the run needs its frozen revision")?;
+            let is_needed = coverage::left(world).next().is_some() && keep.is_empty();
+            require(!is_needed, "it says what was copied, and the copies are there")
         }
-        Action::ApplyCanaryWorkload { revision, .. } => {
+        Action::ApplyCanaryWorkload { revision, replicas, .. } => {
             let run = decision.state.run.as_ref();
-            require(run.is_some_and(|run| run.revision == *revision), "it is not the run's revision")?;
-            require(world.canary_workload.as_ref().is_none_or(|canary| canary.ours), "it is not ours")
+            let run = run.filter(|run| run.revision == *revision).ok_or("it is not the run's revision")?;
+            require(world.canary_workload.as_ref().is_none_or(|canary| canary.ours), "it is not ours")?;
+            behind_copies(world, run)?;
+            let largest = world.canary_workload.as_ref().map_or(0, |canary| canary.wanted).max(reference(world, run));
+            require(*replicas <= largest, "the canary is larger than stable")
         }
         Action::ApplyCanaryService => {
             require(world.canary_service.is_none_or(|service| service.ours), "it is not ours")
@@ -208,9 +217,51 @@ fn nothing_is_left(world: &World) -> Result<(), String> {
     require(world.deleting, "the Rollout is not being deleted")?;
     require(world.canary_workload.as_ref().is_none_or(|canary| !canary.ours), "the canary is there")?;
     require(world.canary_service.is_none_or(|service| !service.ours), "the canary's Service is there")?;
+    require(coverage::left(world).next().is_none(), "copies are there")?;
     require(world.frozen.is_empty(), "frozen revisions are there")?;
     let label = world.workload.as_ref().and_then(|workload| workload.label.as_deref());
     require(label != Some(&world.name), "the label is there")
+}
+
+/// What is frozen was found out in this look, and leaves nothing that treats the two sides differently.
+fn covered(world: &World, plan: &Plan, cover: &Cover) -> Result<(), String> {
+    let Coverage::Known { labels, gaps } = &world.coverage else {
+        return Err("it is not known what selects the pods".to_owned());
+    };
+    require(cover.labels == *labels && !labels.is_empty(), "the canary is told from stable otherwise")?;
+    let is_closed = |gap: &Gap| coverage::is_copied(gap, plan) && cover.copies.contains(&gap.object);
+    require(gaps.iter().all(is_closed), "something does not select the canary's pods, and is not copied")
+}
+
+fn copies_are_missing(world: &World, revision: &str, copies: &[Source]) -> Result<(), String> {
+    let frozen = world.frozen.iter().find(|frozen| frozen.revision == *revision);
+    let is_asked_for = |of| frozen.is_some_and(|frozen| frozen.cover.copies.contains(of));
+    require(copies.iter().all(is_asked_for), "the frozen revision does not ask for it")?;
+    let is_missing = |of: &Source| world.copies.iter().all(|copy| copy.of != *of || copy.state == CopyState::Missing);
+    require(copies.iter().all(is_missing), "there is something of that name")
+}
+
+fn copies_are_left(world: &World, copies: &[Source]) -> Result<(), String> {
+    let is_ours = |of: &Source| coverage::left(world).any(|left| left == of);
+    require(copies.iter().all(is_ours), "it is not ours")?;
+    let pods = world.canary_workload.as_ref().filter(|canary| canary.ours);
+    require(pods.is_none(), "there are pods that it is for")
+}
+
+/// The first pods of a canary come up behind everything that is copied for them.
+fn behind_copies(world: &World, run: &Run) -> Result<(), String> {
+    if world.canary_workload.is_some() || run.stage != Stage::Preparing {
+        return Ok(());
+    }
+    let frozen = world.frozen.iter().find(|frozen| frozen.revision == run.revision);
+    let copies = frozen.map_or(&[][..], |frozen| &frozen.cover.copies);
+    let is_there = |of: &Source| coverage::left(world).any(|left| left == of);
+    require(copies.iter().all(is_there), "a copy is missing")
+}
+
+/// The size that shares are shares of.
+fn reference(world: &World, run: &Run) -> i32 {
+    world.workload.as_ref().map_or(0, |workload| workload.replicas).max(run.replicas)
 }
 
 /// No request is sent to what is deleted, as far as the routes say.
@@ -264,8 +315,13 @@ fn raised(world: &World, run: &Run, live: &LiveRoute, rules: &Value, names: &Nam
     require(run.end.is_none(), "the run goes back, and the canary's weight rises")?;
     let canary = world.canary_workload.as_ref().filter(|canary| canary.ours && canary.revision == run.revision);
     let available = canary.map_or(0, |canary| canary.available);
-    // The rolling workload may have been scaled meanwhile; the reference is its size at the start.
-    let needed = (f64::from(run.replicas) * after - 1e-9).ceil().max(1.0);
+    // While it rolls the workload may have been scaled; the reference is then its size at the start.
+    let grows = matches!(run.stage, Stage::Stepping | Stage::PromotingShift);
+    let size = if grows { reference(world, run) } else { run.replicas };
+    let needed = (f64::from(size) * after - 1e-9).ceil().max(1.0);
+    let is_below = run.stage == Stage::Stepping
+        && world.workload.as_ref().is_some_and(|workload| workload.replicas < run.replicas);
+    require(!is_below, "the canary's weight rises while stable is smaller than when the run began")?;
     require(f64::from(available) >= needed, "the canary's weight rises above its ready pods")?;
     let is_bundled = live.parents.iter().any(|parent| parent.bundled);
     let Telemetry::DataPlanes(planes) = &world.telemetry else {

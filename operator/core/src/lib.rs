@@ -7,6 +7,7 @@
 mod capacity;
 pub mod contest;
 mod course;
+pub mod coverage;
 pub mod decision;
 pub mod election;
 pub mod invariants;

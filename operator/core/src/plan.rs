@@ -17,6 +17,9 @@ pub struct Plan {
     pub progress_deadline_ms: u64,
     /// How long requests in flight on the canary may take to end.
     pub drain_ms: u64,
+    /// Policies that select stable's pods and not the canary's are copied for the time of the run.
+    #[serde(default)]
+    pub mirror_policies: bool,
     /// Empty: a step is over when its minimum hold is.
     pub metrics: Vec<Metric>,
     /// Probability of a false Fail over the whole run, shared by the metrics.

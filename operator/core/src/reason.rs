@@ -27,6 +27,8 @@ reasons! {
     Aborted,
     /// An approval step waits for a Promote.
     AwaitingApproval,
+    /// Something treats stable's pods and the canary's differently, as a NetworkPolicy that selects only one of them.
+    CanaryNotCovered,
     /// The canary's pods did not become ready in time.
     CanaryNotReady,
     /// The canary refuses or drops more than half of its requests.
@@ -89,6 +91,8 @@ reasons! {
     StableLost,
     /// A run began.
     Started,
+    /// The workload was scaled below the replicas with which the run began.
+    StableBelowFloor,
     /// A step is live.
     StepLive,
     /// A newer template came.

@@ -4,6 +4,7 @@
 use crate::{
     Millis, Reason,
     course::{Course, RouteView},
+    coverage,
     decision::Action,
     look::Look,
     state::{Run, Teardown, TeardownPart},
@@ -113,6 +114,9 @@ pub(crate) fn delete(look: &mut Look<'_>, course: &Course<'_>) -> Result<(), (Re
             look.act(Action::DeleteCanaryWorkload);
         }
         left = Some(format!("Deployment {:?} is being deleted", crate::canary_workload_name(course.plan)));
+    }
+    if left.is_none() && coverage::remove(look) {
+        left = Some("the canary's copies of policies are being deleted".to_owned());
     }
     left.map_or(Ok(()), |message| Err((Reason::WaitingForObjects, message)))
 }

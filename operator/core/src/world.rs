@@ -3,7 +3,10 @@
 use serde::{Deserialize, Serialize};
 use serde_json::Value;
 
-use crate::{Millis, Plan, State};
+use crate::{
+    Millis, Plan, State,
+    coverage::{Copied, Cover, Coverage},
+};
 
 /// What was observed.
 #[derive(Clone, Debug, PartialEq, Serialize, Deserialize)]
@@ -39,6 +42,12 @@ pub struct World {
     pub canary_service: Option<Owned>,
     /// Revisions frozen for this Rollout, by revision hash.
     pub frozen: Vec<Frozen>,
+    /// What else selects the workload's pods, when it was asked.
+    #[serde(default)]
+    pub coverage: Coverage,
+    /// The copies that frozen revisions ask for.
+    #[serde(default)]
+    pub copies: Vec<Copied>,
     /// The routes of the plan, in its order, and then those that only the frozen plan of a run in progress names.
     pub routes: Vec<Route>,
     /// What the data planes serve and have counted.
@@ -110,7 +119,7 @@ pub struct Workload {
     pub images: Vec<String>,
     /// Strategy, volumes or ports that cannot run beside themselves: what and why.
     pub unsupported: Option<String>,
-    /// Its ReplicaSets that have or want replicas, plus the one of the declared template.
+    /// Its ReplicaSets that have or want replicas, plus the one of the declared template and the one that is stable.
     pub replica_sets: Vec<ReplicaSet>,
     /// A server-side dry run with a changed template came back paused: a change is held back. None: not asked in this
     /// look.
@@ -174,6 +183,9 @@ pub struct Frozen {
     pub plan: Plan,
     /// `spec.rules` of each route at that time, by route name.
     pub base: std::collections::BTreeMap<String, Value>,
+    /// How its canary is told from stable, and what is copied for it.
+    #[serde(default)]
+    pub cover: Cover,
 }
 
 /// One route of the plan.

@@ -6,7 +6,9 @@ mod sim;
 use serde_json::{Value, json};
 use sim::{Sim, script};
 use sluice_operator_core::{
-    Action, Decision, State, World, decide, invariants,
+    Action, Decision, State, World,
+    coverage::{CopyState, Cover, Coverage, Source},
+    decide, invariants,
     state::{End, Pause, Stage, Undone},
 };
 
@@ -162,4 +164,57 @@ fn stale_preconditions_and_silence_are_seen() {
     decision.report.message.clear();
     decision.report.reason = "Something".to_owned();
     assert_eq!(invariants::check(&world, &decision).len(), 2);
+}
+
+#[test]
+fn a_canary_that_something_does_not_cover_is_not_made() {
+    let mut sim = Sim::new();
+    script::run(
+        &mut sim,
+        "step 10% min=60s\nuntil Stable\nselects NetworkPolicy web\ntemplate v2\nuntil CanaryNotCovered",
+    );
+    let mut world = sim.world();
+    let freeze = |cover: Cover| Action::Freeze {
+        revision: "v2".to_owned(),
+        template: json!({}),
+        plan: world.plan.clone().unwrap(),
+        base: [].into(),
+        cover,
+    };
+    let labels = vec!["app".to_owned()];
+    let (unlabelled, uncovered) = (freeze(Cover::default()), freeze(Cover { labels, copies: Vec::new() }));
+    assert_eq!(forged(&world, unlabelled), ["Freeze: the canary is told from stable otherwise"]);
+    let broken = forged(&world, uncovered.clone());
+    assert_eq!(broken, ["Freeze: something does not select the canary's pods, and is not copied"]);
+    world.coverage = Coverage::NotAsked;
+    assert_eq!(forged(&world, uncovered), ["Freeze: it is not known what selects the pods"]);
+}
+
+#[test]
+fn copies_last_as_long_as_the_pods_that_they_are_for() {
+    let mut sim = Sim::new();
+    script::run(&mut sim, &format!("selects PodDisruptionBudget web\n{SCRIPT}"));
+    let mut world = sim.world();
+    let of = Source { kind: "PodDisruptionBudget".to_owned(), name: "web".to_owned() };
+    let copies = vec![of];
+    let delete = || Action::DeleteCopies { copies: copies.clone() };
+    assert_eq!(forged(&world, delete()), ["DeleteCopies: there are pods that it is for"]);
+    let again = Action::ApplyCopies { revision: "v2".to_owned(), copies: copies.clone() };
+    assert_eq!(forged(&world, again), ["ApplyCopies: there is something of that name"]);
+    let unasked = Action::ApplyCopies { revision: "v1".to_owned(), copies: copies.clone() };
+    assert_eq!(forged(&world, unasked), ["ApplyCopies: the frozen revision does not ask for it"]);
+    world.copies[0].state = CopyState::Foreign;
+    assert_eq!(forged(&world, delete()), ["DeleteCopies: it is not ours"]);
+}
+
+#[test]
+fn the_canary_is_never_larger_than_stable_and_gets_no_more_while_stable_is_too_small() {
+    let mut world = stepping();
+    let apply = |replicas| Action::ApplyCanaryWorkload { revision: "v2".to_owned(), template: json!({}), replicas };
+    assert_eq!(forged(&world, apply(4)), Vec::<String>::new());
+    assert_eq!(forged(&world, apply(5)), ["ApplyCanaryWorkload: the canary is larger than stable"]);
+    world.canary_workload.as_mut().unwrap().available = 4;
+    world.workload.as_mut().unwrap().replicas = 3;
+    let broken = forged(&world, write(&world, weighted(1, 1)));
+    assert_eq!(broken, ["WriteRoute: the canary's weight rises while stable is smaller than when the run began"]);
 }

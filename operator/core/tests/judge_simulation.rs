@@ -48,6 +48,7 @@ fn plan(metric: Metric) -> Plan {
         service: "app".to_owned(),
         routes: Vec::new(),
         steps: Vec::new(),
+        mirror_policies: false,
         progress_deadline_ms: 600_000,
         drain_ms: 10_000,
         metrics: vec![metric],

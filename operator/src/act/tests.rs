@@ -1,7 +1,12 @@
 //! What reaches the API server for each action, and what its answers mean.
 
 use serde_json::{Value, json};
-use sluice_operator_core::{Action, world::Frozen};
+use sluice_operator_core::{
+    Action,
+    coverage::{Cover, Source},
+    state::Run,
+    world::Frozen,
+};
 
 use super::{ActError, Hands};
 use crate::{
@@ -189,7 +194,13 @@ async fn revisions_are_pruned_but_those_in_use() {
     let mut observed = observed();
     let made = |revision: &str| {
         let plan = plan(&rollout()).unwrap();
-        let frozen = Frozen { revision: revision.to_owned(), template: json!({}), plan, base: [].into() };
+        let frozen = Frozen {
+            revision: revision.to_owned(),
+            template: json!({}),
+            plan,
+            base: [].into(),
+            cover: Cover::default(),
+        };
         let mut object = revision::revision(&owner(), &frozen);
         object.metadata.uid = Some(format!("{revision}-uid"));
         object
@@ -203,9 +214,10 @@ async fn revisions_are_pruned_but_those_in_use() {
 async fn freezing_twice_is_freezing_once() {
     let observed = observed();
     let plan = plan(&rollout()).unwrap();
-    let frozen = Frozen { revision: "abc".to_owned(), template: json!({}), plan, base: [].into() };
-    let Frozen { revision, template, plan, base } = frozen.clone();
-    let freeze = [Action::Freeze { revision, template, plan, base }];
+    let frozen =
+        Frozen { revision: "abc".to_owned(), template: json!({}), plan, base: [].into(), cover: Cover::default() };
+    let Frozen { revision, template, plan, base, cover } = frozen.clone();
+    let freeze = [Action::Freeze { revision, template, plan, base, cover }];
     let there = serde_json::to_value(revision::revision(&owner(), &frozen)).unwrap();
     let exists = || refusal(409, "AlreadyExists", "exists");
     let (result, calls) = act(&observed, &freeze, vec![exists(), (200, there.clone())]).await;
@@ -239,4 +251,54 @@ async fn a_write_that_comes_too_late_is_a_conflict_and_ends_the_actions() {
     let (result, _) = act(&observed, &[pause()], vec![refusal(403, "Forbidden", "may not patch")]).await;
     let message = result.unwrap_err().to_string();
     assert_eq!(message, "patch of Deployment shop/podinfo was refused: may not patch");
+}
+
+/// A look at the middle of a run whose canary differs in `tier`, although `app` would come first.
+fn with_cover(copies: &[&str]) -> Observed {
+    let mut observed = observed();
+    observed.seen.service.as_mut().unwrap().data["spec"]["selector"] = json!({"app": "podinfo", "tier": "web"});
+    let copies = copies.iter().map(|kind| Source { kind: (*kind).to_owned(), name: "web".to_owned() }).collect();
+    let cover = Cover { labels: vec!["tier".to_owned()], copies };
+    let plan = plan(&rollout()).unwrap();
+    let frozen = Frozen { revision: "abc".to_owned(), template: json!({}), plan, base: [].into(), cover };
+    observed.seen.revisions = vec![revision::revision(&owner(), &frozen)];
+    observed.state.run = Some(Run { revision: "abc".to_owned(), replicas: 3, ..Run::default() });
+    observed
+}
+
+#[tokio::test]
+async fn the_canary_differs_in_the_label_that_was_frozen() {
+    let observed = with_cover(&[]);
+    let made = call(&observed, Action::ApplyCanaryService).await;
+    assert_eq!(made.body["spec"]["selector"], json!({"app": "podinfo", "tier": "web-canary"}));
+}
+
+#[tokio::test]
+async fn copies_are_made_of_what_is_there_and_deleted_by_their_uid() {
+    let mut observed = with_cover(&["PodDisruptionBudget"]);
+    let of = Source { kind: "PodDisruptionBudget".to_owned(), name: "web".to_owned() };
+    let make = [Action::ApplyCopies { revision: "abc".to_owned(), copies: vec![of.clone()] }];
+    let source = json!({"metadata": {"name": "web", "uid": "w"},
+        "spec": {"minAvailable": 2, "selector": {"matchLabels": {"tier": "web"}}}});
+    let (result, calls) = act(&observed, &make, vec![(200, source), ok()]).await;
+    assert!(result.is_ok(), "{result:?}");
+    let path = "/apis/policy/v1/namespaces/shop/poddisruptionbudgets";
+    assert_eq!([&calls[0].line, &calls[1].line], [&format!("GET {path}/web"), &format!("POST {path}")]);
+    let expected = json!({"maxUnavailable": 1, "selector": {"matchLabels": {"tier": "web-canary"}}});
+    assert_eq!((&calls[1].body["metadata"]["name"], &calls[1].body["spec"]), (&json!("web-canary"), &expected));
+
+    let gone = refusal(404, "NotFound", "gone");
+    let (result, _) = act(&observed, &make, vec![gone]).await;
+    let message = result.unwrap_err().to_string();
+    assert_eq!(message, "PodDisruptionBudget shop/web is gone, so its canary cannot be made from it");
+
+    let ours = object(&format!("{{metadata: {{name: web-canary, uid: c, {OWNED}}}}}"));
+    observed.copies = vec![(of.clone(), Some(ours))];
+    let deleted = call(&observed, Action::DeleteCopies { copies: vec![of.clone()] }).await;
+    assert_eq!(deleted.line, format!("DELETE {path}/web-canary"));
+    assert_eq!(deleted.body["preconditions"], json!({"uid": "c"}));
+
+    observed.copies = vec![(of.clone(), Some(object("{metadata: {name: web-canary, uid: f}}")))];
+    let (result, calls) = act(&observed, &[Action::DeleteCopies { copies: vec![of] }], vec![]).await;
+    assert!(result.is_ok() && calls.is_empty(), "somebody else's is not deleted: {calls:?}");
 }

@@ -60,7 +60,7 @@ fn bounds() -> String {
 /// Parses the spec.
 pub(crate) fn plan(rollout: &Rollout) -> Result<Plan, PlanError> {
     let api::RolloutSpec { workload, service: _, routes, strategy, analysis } = &rollout.spec;
-    let api::Canary { steps, progress_deadline, drain } = &strategy.canary;
+    let api::Canary { steps, progress_deadline, drain, mirror_policies } = &strategy.canary;
     let service = rollout.service_name();
     if service.len() + CANARY_SUFFIX.len() > SERVICE_NAME_MAX {
         return Err(PlanError::ServiceName { name: service.to_owned() });
@@ -74,6 +74,7 @@ pub(crate) fn plan(rollout: &Rollout) -> Result<Plan, PlanError> {
         steps: steps.iter().enumerate().map(|(index, parsed)| step(index, parsed)).collect::<Result<_, _>>()?,
         progress_deadline_ms: duration("spec.strategy.canary.progressDeadline", progress_deadline)?,
         drain_ms: duration("spec.strategy.canary.drain", drain)?,
+        mirror_policies: *mirror_policies,
         metrics: metrics.iter().enumerate().map(|(index, parsed)| metric(index, parsed)).collect::<Result<_, _>>()?,
         alpha,
     })

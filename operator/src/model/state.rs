@@ -89,6 +89,7 @@ pub(crate) fn write(state: &State, status: &mut RolloutStatus) {
         revision: run.revision.clone(),
         started_at: time(run.started_at),
         replicas: run.replicas,
+        floor: run.in_progress().then_some(run.replicas),
         state: json(run),
         metrics: Vec::new(),
     });
@@ -145,7 +146,7 @@ mod tests {
     use sluice_crds::RolloutStatus;
     use sluice_operator_core::{
         State,
-        state::{Adoption, ConsumedOperation, Ended, Pause, Run, Stable, Undone},
+        state::{Adoption, ConsumedOperation, Ended, Pause, Run, Stable, Stage, Undone},
         world::OperationKind,
     };
 
@@ -192,6 +193,17 @@ mod tests {
         let wire = serde_json::to_value(&status).unwrap();
         let status: RolloutStatus = serde_json::from_value(wire).unwrap();
         assert_eq!(read(Some(&status)).unwrap(), state);
+    }
+
+    #[test]
+    fn the_floor_of_the_workload_ends_with_the_run() {
+        let mut state = state();
+        let mut status = RolloutStatus::default();
+        write(&state, &mut status);
+        assert_eq!(status.run.as_ref().unwrap().floor, Some(3));
+        state.run.as_mut().unwrap().stage = Stage::RolledBack;
+        write(&state, &mut status);
+        assert_eq!(status.run.unwrap().floor, None);
     }
 
     #[test]

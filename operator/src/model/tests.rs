@@ -5,6 +5,7 @@ use serde_json::{Value, json};
 use sluice_crds::OperationType;
 use sluice_operator_core::{
     State,
+    coverage::Cover,
     state::{Run, Stable, Stage},
     world::{Frozen, OperationKind, Owned, Ready, Telemetry},
 };
@@ -62,7 +63,8 @@ fn frozen() -> DynamicObject {
     let mut plan = plan::plan(&rollout()).unwrap();
     plan.service = "podinfo-old".to_owned();
     plan.routes[0].name = "old-route".to_owned();
-    let frozen = Frozen { revision: "abc".to_owned(), template: json!({}), plan, base: [].into() };
+    let frozen =
+        Frozen { revision: "abc".to_owned(), template: json!({}), plan, base: [].into(), cover: Cover::default() };
     revision::revision(&owner(), &frozen)
 }
 

@@ -33,7 +33,7 @@ pub(crate) fn workload(
         label: object.metadata.labels.as_ref().and_then(|labels| labels.get(LABEL_ROLLOUT)).cloned(),
         paused: at(object, "/spec/paused").and_then(Value::as_bool).unwrap_or(false),
         replicas: int(object, "/spec/replicas").unwrap_or(1) as i32,
-        replica_sets: own_replica_sets(object, &revision, replica_sets),
+        replica_sets: own_replica_sets(object, &revision, stable, replica_sets),
         images: images(&template),
         stable_template: stable.and_then(|stable| stable_template(object, stable, replica_sets)),
         unsupported: unsupported(object, service),
@@ -48,8 +48,15 @@ pub(crate) fn observed(object: &DynamicObject) -> bool {
     int(object, "/status/observedGeneration").unwrap_or(0) >= object.metadata.generation.unwrap_or(0)
 }
 
-fn own_replica_sets(workload: &DynamicObject, declared: &str, replica_sets: &[DynamicObject]) -> Vec<ReplicaSet> {
-    let counts = |set: &ReplicaSet| set.wanted > 0 || set.replicas > 0 || set.revision == declared;
+fn own_replica_sets(
+    workload: &DynamicObject,
+    declared: &str,
+    stable: Option<&Stable>,
+    replica_sets: &[DynamicObject],
+) -> Vec<ReplicaSet> {
+    // Scaled to zero stable's still is what comes back when the workload is scaled up under a pause.
+    let is_stable = |set: &ReplicaSet| stable.is_some_and(|stable| stable.uid == set.uid);
+    let counts = |set: &ReplicaSet| set.wanted > 0 || set.replicas > 0 || set.revision == declared || is_stable(set);
     replica_sets.iter().filter(|set| is_own(workload, set)).map(replica_set).filter(counts).collect()
 }
 
@@ -118,7 +125,7 @@ fn unsupported(workload: &DynamicObject, service: Option<&DynamicObject>) -> Opt
     if service.is_empty() {
         return None;
     }
-    Relabel::choose(&labels, &service).err().map(|error| error.to_string())
+    Relabel::choices(&labels, &service).err().map(|error| error.to_string())
 }
 
 /// The Service exists and selects the workload's pods; otherwise what is wrong.

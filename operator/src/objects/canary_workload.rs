@@ -24,7 +24,7 @@ pub(crate) fn canary_workload(
     let mut spec = Map::new();
     spec.insert("replicas".to_owned(), json!(replicas));
     spec.insert("selector".to_owned(), selector(workload, relabel));
-    spec.insert("template".to_owned(), relabel.template(template));
+    spec.insert("template".to_owned(), relabel.template(template, &owner.namespace));
     // One old ReplicaSet is kept by default ten times over; nothing is ever rolled back to within a canary.
     spec.insert("revisionHistoryLimit".to_owned(), json!(0));
     for copied in ["strategy", "minReadySeconds"] {

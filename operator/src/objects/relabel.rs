@@ -6,6 +6,8 @@ use std::collections::BTreeMap;
 use serde_json::{Value, json};
 use thiserror::Error;
 
+use super::{rewrite, strings};
+
 /// Longest value of a label.
 const LABEL_VALUE_MAX: usize = 63;
 /// What is appended to a value.
@@ -27,18 +29,47 @@ pub(crate) enum RelabelError {
 pub(crate) struct Relabel(BTreeMap<String, (String, String)>);
 
 impl Relabel {
-    /// Chooses from the `matchLabels` of the workload and the selector of the Service: the first key, in alphabetical
-    /// order, that is in both; if none is, the first of each. The fewer labels differ, the more of what is written for
-    /// stable's pods covers the canary's too.
-    pub(crate) fn choose(
+    /// The choices that there are, from the `matchLabels` of the workload and the selector of the Service: each key that is
+    /// in both; if none is, one of each. The fewer labels differ, the more of what is written for stable's pods covers
+    /// the canary's too. Never empty.
+    pub(crate) fn choices(
+        workload: &BTreeMap<String, String>,
+        service: &BTreeMap<String, String>,
+    ) -> Result<Vec<Self>, RelabelError> {
+        if workload.is_empty() {
+            return Err(RelabelError::Workload);
+        }
+        if service.is_empty() {
+            return Err(RelabelError::Service);
+        }
+        let shared = workload.iter().filter(|(key, _)| service.contains_key(*key));
+        let shared: Vec<_> = shared.map(|label| Self::of([label])).collect();
+        if !shared.is_empty() {
+            return Ok(shared);
+        }
+        let pairs = workload.iter().flat_map(|first| service.iter().map(move |second| Self::of([first, second])));
+        Ok(pairs.collect())
+    }
+
+    /// The choice with these keys, as it was frozen; the first one where none was, or where the keys are gone.
+    pub(crate) fn with(
+        keys: &[String],
         workload: &BTreeMap<String, String>,
         service: &BTreeMap<String, String>,
     ) -> Result<Self, RelabelError> {
-        let first = workload.iter().next().ok_or(RelabelError::Workload)?;
-        let first_of_service = service.iter().next().ok_or(RelabelError::Service)?;
-        let shared = workload.iter().find(|(key, _)| service.contains_key(*key));
-        let chosen = shared.map_or_else(|| vec![first, first_of_service], |both| vec![both]);
-        Ok(Self(chosen.into_iter().map(|(key, value)| (key.clone(), (value.clone(), canary_value(value)))).collect()))
+        let mut choices = Self::choices(workload, service)?;
+        let frozen = choices.iter().position(|choice| choice.keys().eq(keys));
+        Ok(choices.swap_remove(frozen.unwrap_or(0)))
+    }
+
+    fn of<'a>(labels: impl IntoIterator<Item = (&'a String, &'a String)>) -> Self {
+        let differs = |(key, value): (&String, &String)| (key.clone(), (value.clone(), canary_value(value)));
+        Self(labels.into_iter().map(differs).collect())
+    }
+
+    /// Keys of the labels that differ, in alphabetical order.
+    pub(crate) fn keys(&self) -> impl Iterator<Item = &String> {
+        self.0.keys()
     }
 
     /// The labels or selector with the canary's values.
@@ -52,53 +83,52 @@ impl Relabel {
         self.0.contains_key(key)
     }
 
-    /// The pod template with the canary's values in its labels and in what it says about its own pods.
-    pub(crate) fn template(&self, template: &Value) -> Value {
+    /// The pod template, in this namespace, with the canary's values in its labels and in what it says about its own pods.
+    pub(crate) fn template(&self, template: &Value, namespace: &str) -> Value {
         let mut template = template.clone();
-        let labels = self.apply(&super::strings(template.pointer("/metadata/labels")));
+        let labels = self.apply(&strings(template.pointer("/metadata/labels")));
         if let Some(slot) = template.pointer_mut("/metadata/labels") {
             *slot = json!(labels);
         }
         for path in ["/spec/affinity/podAffinity", "/spec/affinity/podAntiAffinity", "/spec/topologySpreadConstraints"]
         {
             if let Some(part) = template.pointer_mut(path) {
-                self.rewrite_selectors(part);
+                self.rewrite_terms(part, namespace);
             }
         }
         template
     }
 
     /// Every `labelSelector` below that speaks of stable's value is about the pods themselves, so the canary's must
-    /// speak of its own; one about other pods stays.
-    fn rewrite_selectors(&self, value: &mut Value) {
+    /// speak of its own; one about other pods, or about those of another namespace, stays. `matchLabelKeys` name a label
+    /// whose value is taken from the pod itself.
+    fn rewrite_terms(&self, value: &mut Value, namespace: &str) {
         match value {
-            Value::Array(items) => items.iter_mut().for_each(|item| self.rewrite_selectors(item)),
-            Value::Object(map) => {
+            Value::Array(items) => items.iter_mut().for_each(|item| self.rewrite_terms(item, namespace)),
+            Value::Object(map) if rewrite::is_about(map, namespace) => {
                 for (key, part) in map {
-                    if key == "labelSelector" { self.rewrite_selector(part) } else { self.rewrite_selectors(part) }
+                    match key.as_str() {
+                        "labelSelector" => self.swap(part),
+                        "namespaceSelector" => {}
+                        _ => self.rewrite_terms(part, namespace),
+                    }
                 }
             }
-            Value::Null | Value::Bool(_) | Value::Number(_) | Value::String(_) => {}
+            Value::Object(_) | Value::Null | Value::Bool(_) | Value::Number(_) | Value::String(_) => {}
         }
     }
 
-    fn rewrite_selector(&self, selector: &mut Value) {
+    /// The label selector speaks of the canary's pods where it spoke of stable's.
+    pub(crate) fn swap(&self, selector: &mut Value) {
         for (key, (stable, canary)) in &self.0 {
-            let rewrite = |value: &mut Value| {
-                if value.as_str() == Some(stable) {
-                    *value = json!(canary);
-                }
-            };
-            if let Some(value) = selector.get_mut("matchLabels").and_then(|labels| labels.get_mut(key)) {
-                rewrite(value);
-            }
-            let expressions = selector.get_mut("matchExpressions").and_then(Value::as_array_mut);
-            for expression in expressions.into_iter().flatten() {
-                if expression.get("key").and_then(Value::as_str) == Some(key.as_str()) {
-                    let values = expression.get_mut("values").and_then(Value::as_array_mut);
-                    values.into_iter().flatten().for_each(rewrite);
-                }
-            }
+            rewrite::swap(selector, key, (stable, canary));
+        }
+    }
+
+    /// The label selector speaks of the canary's pods too where it speaks of stable's.
+    pub(crate) fn widen(&self, selector: &mut Value) {
+        for (key, (stable, canary)) in &self.0 {
+            rewrite::widen(selector, key, (stable, canary));
         }
     }
 }
@@ -114,26 +144,28 @@ fn canary_value(value: &str) -> String {
 mod tests {
     use std::collections::BTreeMap;
 
+    use serde_json::{Value, json};
+
     use super::{Relabel, RelabelError, canary_value};
 
     fn labels(pairs: &[(&str, &str)]) -> BTreeMap<String, String> {
         pairs.iter().map(|(key, value)| ((*key).to_owned(), (*value).to_owned())).collect()
     }
 
+    fn first(workload: &[(&str, &str)], service: &[(&str, &str)]) -> Relabel {
+        Relabel::with(&[], &labels(workload), &labels(service)).unwrap()
+    }
+
     #[test]
     fn a_key_of_both_selectors_is_enough() {
-        let workload = labels(&[("app", "podinfo"), ("tier", "web")]);
-        let service = labels(&[("tier", "web")]);
-        let relabel = Relabel::choose(&workload, &service).unwrap();
-        assert_eq!(relabel.apply(&workload), labels(&[("app", "podinfo"), ("tier", "web-canary")]));
-        assert_eq!(relabel.apply(&service), labels(&[("tier", "web-canary")]));
+        let relabel = first(&[("app", "podinfo"), ("tier", "web")], &[("tier", "web")]);
+        let pods = labels(&[("app", "podinfo"), ("tier", "web")]);
+        assert_eq!(relabel.apply(&pods), labels(&[("app", "podinfo"), ("tier", "web-canary")]));
     }
 
     #[test]
     fn without_a_common_key_one_of_each_differs() {
-        let workload = labels(&[("app", "podinfo")]);
-        let service = labels(&[("role", "backend")]);
-        let relabel = Relabel::choose(&workload, &service).unwrap();
+        let relabel = first(&[("app", "podinfo")], &[("role", "backend")]);
         let pods = labels(&[("app", "podinfo"), ("role", "backend"), ("team", "shop")]);
         assert_eq!(
             relabel.apply(&pods),
@@ -142,10 +174,21 @@ mod tests {
     }
 
     #[test]
+    fn the_choice_that_was_frozen_is_taken_again() {
+        let both = labels(&[("app", "podinfo"), ("tier", "web")]);
+        let keys = |relabel: &Relabel| relabel.keys().cloned().collect::<Vec<_>>();
+        assert_eq!(Relabel::choices(&both, &both).unwrap().len(), 2);
+        let frozen = ["tier".to_owned()];
+        assert_eq!(keys(&Relabel::with(&frozen, &both, &both).unwrap()), frozen);
+        let gone = ["role".to_owned()];
+        assert_eq!(keys(&Relabel::with(&gone, &both, &both).unwrap()), ["app"]);
+    }
+
+    #[test]
     fn nothing_can_be_chosen_from_an_empty_selector() {
         let some = labels(&[("app", "podinfo")]);
-        assert_eq!(Relabel::choose(&labels(&[]), &some), Err(RelabelError::Workload));
-        assert_eq!(Relabel::choose(&some, &labels(&[])), Err(RelabelError::Service));
+        assert_eq!(Relabel::choices(&labels(&[]), &some), Err(RelabelError::Workload));
+        assert_eq!(Relabel::choices(&some, &labels(&[])), Err(RelabelError::Service));
     }
 
     #[test]
@@ -154,5 +197,50 @@ mod tests {
         assert_eq!(canary_value(""), "canary");
         let long = canary_value(&format!("{}.{}", "a".repeat(55), "b".repeat(10)));
         assert_eq!(long, format!("{}-canary", "a".repeat(55)));
+    }
+
+    /// The term of a podAffinity, after the template was made the canary's.
+    fn term(term: &Value) -> Value {
+        let template = json!({"spec": {"affinity": {"podAffinity":
+            {"requiredDuringSchedulingIgnoredDuringExecution": [term]}}}});
+        let relabel = first(&[("app", "podinfo")], &[("app", "podinfo")]);
+        let path = "/spec/affinity/podAffinity/requiredDuringSchedulingIgnoredDuringExecution/0";
+        relabel.template(&template, "shop").pointer(path).unwrap().clone()
+    }
+
+    #[test]
+    fn a_term_about_pods_of_another_namespace_stays() {
+        let own = json!({"matchLabels": {"app": "podinfo"}});
+        let elsewhere = json!({"matchLabels": {"kubernetes.io/metadata.name": "other"}});
+        for stays in [
+            json!({"labelSelector": own, "namespaces": ["other"]}),
+            json!({"labelSelector": own, "namespaceSelector": elsewhere}),
+        ] {
+            assert_eq!(term(&stays), stays);
+        }
+        for about_us in [
+            json!({"labelSelector": own}),
+            json!({"labelSelector": own, "namespaces": ["other", "shop"]}),
+            json!({"labelSelector": own, "namespaceSelector": {}}),
+            json!({"labelSelector": own, "namespaceSelector": {"matchLabels": {"team": "shop"}}}),
+        ] {
+            let mut expected = about_us.clone();
+            expected["labelSelector"]["matchLabels"]["app"] = json!("podinfo-canary");
+            assert_eq!(term(&about_us), expected);
+        }
+    }
+
+    #[test]
+    fn keys_whose_value_is_the_pods_own_stay() {
+        let by_key = json!({"labelSelector": {"matchLabels": {"tier": "web"}}, "matchLabelKeys": ["app"],
+            "mismatchLabelKeys": ["app"]});
+        assert_eq!(term(&by_key), by_key);
+    }
+
+    #[test]
+    fn a_selector_of_namespaces_is_not_one_of_pods() {
+        let namespaces = json!({"labelSelector": {"matchLabels": {"tier": "web"}},
+            "namespaceSelector": {"matchLabels": {"app": "podinfo"}}});
+        assert_eq!(term(&namespaces), namespaces);
     }
 }

@@ -59,6 +59,7 @@ fn plan(bad: Bad) -> Plan {
         service: "app".to_owned(),
         routes: Vec::new(),
         steps: Vec::new(),
+        mirror_policies: false,
         progress_deadline_ms: 600_000,
         drain_ms: 10_000,
         metrics: vec![Metric { name: "m".to_owned(), bad, compare: None, objective: Some(0.01) }],

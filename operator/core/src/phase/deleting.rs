@@ -4,6 +4,7 @@
 use crate::{
     Reason, capacity,
     course::{self, Course, complete},
+    coverage,
     decision::{Action, Phase},
     judge,
     look::{Look, Next},
@@ -31,6 +32,14 @@ pub(super) fn look_at(look: &mut Look<'_>) -> Next {
         && release(look, workload)
     {
         return look.say(Phase::Deleting, Reason::WaitingForObjects, "the workload is being released");
+    }
+    // Without a plan that can be read nothing was swept.
+    if coverage::remove(look) {
+        return look.say(
+            Phase::Deleting,
+            Reason::WaitingForObjects,
+            "the canary's copies of policies are being removed",
+        );
     }
     if !look.world.frozen.is_empty() {
         look.act(Action::PruneRevisions { keep: Vec::new() });

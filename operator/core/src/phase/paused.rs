@@ -31,7 +31,7 @@ pub(super) fn look_at(look: &mut Look<'_>, run: &mut Run, course: &Course<'_>) -
     if let Some((reason, message)) = &course.hold {
         return look.say(phase, *reason, message.clone());
     }
-    let replicas = capacity::replicas_at(course.plan, run, run.step);
+    let replicas = capacity::replicas_at(course.plan, capacity::reference(run, course), run.step);
     match capacity::ensure(look, run, course, replicas) {
         Capacity::Failed(reason, message) => return run.end(look, End::rolled_back(reason, message)),
         Capacity::Waiting(message) => return look.say(phase, Reason::WaitingForCanary, message),

@@ -4,12 +4,14 @@ use crate::{
     Reason,
     capacity::{self, Capacity},
     course::Course,
+    coverage,
     decision::{Action, Phase},
     look::{Look, Next},
     phase::paused,
     plan::Split,
-    state::{End, Run, Stage},
+    state::{End, Progress, Run, Stage},
     verify::{self, Target},
+    world::Workload,
 };
 
 pub(super) fn look_at(look: &mut Look<'_>, run: &mut Run, course: &Course<'_>) -> Next {
@@ -19,14 +21,14 @@ pub(super) fn look_at(look: &mut Look<'_>, run: &mut Run, course: &Course<'_>) -
     }
     let Some(workload) = course.workload else { return Next::Wait };
     if course.frozen.is_none() {
-        look.act(Action::Freeze {
-            revision: run.revision.clone(),
-            template: workload.template.clone(),
-            plan: course.plan.clone(),
-            base: course.bases(),
-        });
-        let message = format!("revision {:?} is being frozen, with its plan and the routes' rules", run.revision);
-        return say(look, Reason::WaitingForObjects, message);
+        return freeze(look, run, course, workload);
+    }
+    match coverage::ensure(look, run, course) {
+        Ok(()) => {}
+        Err((Reason::CanaryTaken, message)) => {
+            return run.end(look, End::rolled_back(Reason::CanaryTaken, message));
+        }
+        Err((reason, message)) => return say(look, reason, message),
     }
     let name = crate::canary_name(course.plan);
     let routed = match look.world.canary_service {
@@ -44,7 +46,7 @@ pub(super) fn look_at(look: &mut Look<'_>, run: &mut Run, course: &Course<'_>) -
             Err((Reason::WaitingForObjects, format!("Service {name:?} is being made")))
         }
     };
-    let replicas = capacity::replicas_at(course.plan, run, 0);
+    let replicas = capacity::replicas_at(course.plan, capacity::reference(run, course), 0);
     let pods = capacity::ensure(look, run, course, replicas);
     look.next("make the first step live when the canary's pods are ready", None);
     match (pods, routed) {
@@ -64,4 +66,33 @@ pub(super) fn look_at(look: &mut Look<'_>, run: &mut Run, course: &Course<'_>) -
             Next::Again
         }
     }
+}
+
+/// Freezes the revision, once everything that selects stable's pods does, or will, select the canary's too.
+fn freeze(look: &mut Look<'_>, run: &mut Run, course: &Course<'_>, workload: &Workload) -> Next {
+    let cover = match coverage::settle(look, course.plan) {
+        Ok(cover) => cover,
+        Err((reason, message)) => {
+            look.next(
+                "look again for what does not select the canary's pods",
+                Some(look.now() + coverage::ASK_AGAIN_MS),
+            );
+            return look.say(Phase::Preparing, reason, message);
+        }
+    };
+    if let Some(cover) = cover {
+        // The time until here was not the pods'.
+        if look.now() - run.progress.at > coverage::ASK_AGAIN_MS {
+            run.progress = Progress { at: look.now(), ..Progress::default() };
+        }
+        look.act(Action::Freeze {
+            revision: run.revision.clone(),
+            template: workload.template.clone(),
+            plan: course.plan.clone(),
+            base: course.bases(),
+            cover,
+        });
+    }
+    let message = format!("revision {:?} is being frozen, with its plan and the routes' rules", run.revision);
+    look.say(Phase::Preparing, Reason::WaitingForObjects, message)
 }

@@ -3,6 +3,7 @@
 use crate::{
     Millis, Reason,
     course::{self, Course},
+    coverage,
     decision::Phase,
     judge::{self, Judgement, Question},
     look::{Look, Next},
@@ -44,7 +45,8 @@ pub(super) fn look_at(look: &mut Look<'_>) -> Next {
             break;
         }
     }
-    look.wake(look.now() + LOOK_AGAIN_MS);
+    let is_held = look.report.reason == Reason::CanaryNotCovered.as_str();
+    look.wake(look.now() + if is_held { coverage::ASK_AGAIN_MS } else { LOOK_AGAIN_MS });
     if is_over(&run) {
         return Next::Again;
     }

@@ -3,6 +3,7 @@
 use crate::{
     Plan, Reason, World,
     course::splits,
+    coverage,
     decision::{Action, Phase},
     look::{Look, Next},
     operation,
@@ -129,10 +130,12 @@ pub(super) fn sweep(look: &mut Look<'_>, plan: &Plan) -> bool {
     if workload.is_some_and(|canary| !canary.deleting) {
         look.act(Action::DeleteCanaryWorkload);
     }
-    if !world.frozen.is_empty() {
+    // The revision says what was copied, so it stays until that is gone; and a copy as long as there are pods for it.
+    let copies = if workload.is_some() { coverage::left(world).next().is_some() } else { coverage::remove(look) };
+    if !world.frozen.is_empty() && !copies {
         look.act(Action::PruneRevisions { keep: Vec::new() });
     }
-    service.is_some() || workload.is_some()
+    service.is_some() || workload.is_some() || copies
 }
 
 fn sweep_routes(look: &mut Look<'_>, plan: &Plan) -> bool {

@@ -21,7 +21,10 @@ pub(super) fn look_at(look: &mut Look<'_>, run: &mut Run, course: &Course<'_>) -
     if let Some((reason, message)) = &course.hold {
         return look.say(Phase::Stepping, *reason, message.clone());
     }
-    let replicas = capacity::replicas_at(course.plan, run, run.step);
+    if let Some(message) = capacity::below_floor(run, course) {
+        return unverified(look, run, course, &judgement, Reason::StableBelowFloor, message);
+    }
+    let replicas = capacity::replicas_at(course.plan, capacity::reference(run, course), run.step);
     match capacity::ensure(look, run, course, replicas) {
         Capacity::Failed(reason, message) => return run.end(look, End::rolled_back(reason, message)),
         Capacity::Waiting(message) => {

@@ -7,6 +7,7 @@ use std::{
 
 use sluice_operator_core::{
     Action, Decision, Millis, State, World,
+    coverage::Coverage,
     world::{Telemetry, Workload},
 };
 
@@ -62,26 +63,50 @@ pub(crate) enum Part {
 impl Part {
     /// The view, with this part as it was. The clock is the process's own.
     pub(crate) fn stale(self, view: View, old: &View) -> View {
-        let View { world, canary_version, service_version } = view;
-        let View { world: past, canary_version: canary_then, service_version: service_then } = old.clone();
+        let View { world, canary_version, service_version, copies_version } = view;
+        let View {
+            world: past,
+            canary_version: canary_then,
+            service_version: service_then,
+            copies_version: copies_then,
+        } = old.clone();
         let now = world.now;
         match self {
             Self::Canary => View {
-                world: World { canary_workload: past.canary_workload, canary_service: past.canary_service, ..world },
+                world: World {
+                    canary_workload: past.canary_workload,
+                    canary_service: past.canary_service,
+                    copies: past.copies,
+                    ..world
+                },
                 canary_version: canary_then,
                 service_version: service_then,
+                copies_version: copies_then,
             },
-            Self::Everything => {
-                View { world: World { now, ..past }, canary_version: canary_then, service_version: service_then }
+            Self::Everything => View {
+                world: World { now, ..past },
+                canary_version: canary_then,
+                service_version: service_then,
+                copies_version: copies_then,
+            },
+            Self::Frozen => {
+                View { world: World { frozen: past.frozen, ..world }, canary_version, service_version, copies_version }
             }
-            Self::Frozen => View { world: World { frozen: past.frozen, ..world }, canary_version, service_version },
-            Self::Routes => View { world: World { routes: past.routes, ..world }, canary_version, service_version },
-            Self::Telemetry => {
-                View { world: World { telemetry: past.telemetry, ..world }, canary_version, service_version }
+            Self::Routes => {
+                View { world: World { routes: past.routes, ..world }, canary_version, service_version, copies_version }
             }
-            Self::Workload => {
-                View { world: World { workload: past.workload, ..world }, canary_version, service_version }
-            }
+            Self::Telemetry => View {
+                world: World { telemetry: past.telemetry, ..world },
+                canary_version,
+                service_version,
+                copies_version,
+            },
+            Self::Workload => View {
+                world: World { workload: past.workload, ..world },
+                canary_version,
+                service_version,
+                copies_version,
+            },
         }
     }
 }
@@ -93,6 +118,8 @@ pub(crate) struct View {
     /// UID and resourceVersion of the temporary Deployment and Service.
     pub(crate) canary_version: u64,
     pub(crate) service_version: u64,
+    /// Of the copies together.
+    pub(crate) copies_version: u64,
 }
 
 /// What wakes the operator: all that is watched, without what only a look can see.
@@ -103,6 +130,8 @@ pub(crate) fn watched(world: World) -> World {
         telemetry: Telemetry::NotAsked,
         frozen: Vec::new(),
         no_policy_api: false,
+        coverage: Coverage::NotAsked,
+        copies: Vec::new(),
         workload: world.workload.map(|workload| Workload { held_back: None, ..workload }),
         ..world
     }

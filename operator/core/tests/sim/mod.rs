@@ -17,7 +17,9 @@ use fault::{Asleep, Disturbance, Fault, Late, Noted, View};
 use proxy::{Backends, HttpRoute, Plane};
 use serde_json::{Value, json};
 use sluice_operator_core::{
-    Action, Decision, Millis, Plan, State, World, decide,
+    Action, Decision, Millis, Plan, State, World,
+    coverage::{self, Copied, CopyState, Coverage, Gap, Source},
+    decide,
     decision::Phase,
     invariants,
     plan::RoutePlan,
@@ -57,6 +59,11 @@ pub(crate) struct Sim {
     /// It goes with the next turn of the controllers.
     pub(crate) canary_service_deleting: bool,
     pub(crate) frozen: Vec<Frozen>,
+    /// What selects stable's pods and not the canary's.
+    pub(crate) gaps: Vec<Gap>,
+    /// What there is under the names of copies; true for ours.
+    pub(crate) copies: BTreeMap<Source, bool>,
+    pub(crate) copies_version: u64,
     pub(crate) routes: BTreeMap<String, HttpRoute>,
     pub(crate) planes: Vec<Plane>,
     pub(crate) versions: BTreeMap<String, Health>,
@@ -124,6 +131,7 @@ impl Sim {
             service: "app".to_owned(),
             routes: vec![RoutePlan { name: "web".to_owned(), rules: Vec::new() }],
             steps: Vec::new(),
+            mirror_policies: false,
             progress_deadline_ms: 60_000,
             drain_ms: 5_000,
             metrics: Vec::new(),
@@ -144,6 +152,9 @@ impl Sim {
             canary_service: None,
             canary_service_deleting: false,
             frozen: Vec::new(),
+            gaps: Vec::new(),
+            copies: BTreeMap::new(),
+            copies_version: 0,
             routes: [("web".to_owned(), HttpRoute::new(base_rules()))].into(),
             planes: vec![Plane::new("dp1")],
             versions: ["v1", "v2", "v3"].map(|version| (version.to_owned(), Health::default())).into(),
@@ -302,15 +313,33 @@ impl Sim {
             }),
             canary_service: self.canary_service.map(|ours| Owned { ours, deleting: self.canary_service_deleting }),
             frozen: self.frozen.clone(),
+            coverage: if coverage::wants(&self.state, &self.frozen) {
+                Coverage::Known { labels: vec!["app".to_owned()], gaps: self.gaps.clone() }
+            } else {
+                Coverage::NotAsked
+            },
+            copies: self.copies_as_seen(),
             routes: names.into_iter().map(|name| self.route_as_seen(name)).collect(),
             telemetry,
             no_policy_api: wants.probe && !self.policy_api,
         }
     }
 
+    fn copies_as_seen(&self) -> Vec<Copied> {
+        let state = |of: &Source| match self.copies.get(of) {
+            None => CopyState::Missing,
+            Some(true) => CopyState::Ours,
+            Some(false) => CopyState::Foreign,
+        };
+        let wanted = self.frozen.iter().flat_map(|frozen| &frozen.cover.copies);
+        wanted.map(|of| Copied { of: of.clone(), state: state(of) }).collect()
+    }
+
     fn workload_as_seen(&self, workload: &Deployment, probe: bool) -> Workload {
-        let is_shown =
-            |set: &&workload::Set| set.wanted > 0 || !set.pods.is_empty() || set.revision == workload.version;
+        let is_stable = |set: &workload::Set| self.state.stable.as_ref().is_some_and(|stable| stable.uid == set.uid);
+        let is_shown = |set: &&workload::Set| {
+            set.wanted > 0 || !set.pods.is_empty() || set.revision == workload.version || is_stable(set)
+        };
         let shown = |set: &workload::Set| ReplicaSet {
             uid: set.uid.clone(),
             name: format!("app-{}", set.revision),
@@ -367,7 +396,12 @@ impl Sim {
 
     /// What a look sees.
     pub(crate) fn view(&self) -> View {
-        View { world: self.world(), canary_version: self.canary_version, service_version: self.service_version }
+        View {
+            world: self.world(),
+            canary_version: self.canary_version,
+            service_version: self.service_version,
+            copies_version: self.copies_version,
+        }
     }
 
     /// One look. True when it wrote something.
@@ -583,12 +617,13 @@ impl Sim {
                     revision.clone_into(&mut workload.version);
                 });
             }
-            Action::Freeze { revision, template, plan, base } => {
+            Action::Freeze { revision, template, plan, base, cover } => {
                 if self.frozen.iter().all(|frozen| frozen.revision != *revision) {
                     let (revision, template, plan) = (revision.clone(), template.clone(), plan.clone());
-                    self.frozen.push(Frozen { revision, template, plan, base: base.clone() });
+                    self.frozen.push(Frozen { revision, template, plan, base: base.clone(), cover: cover.clone() });
                 }
             }
+            Action::ApplyCopies { .. } | Action::DeleteCopies { .. } => return self.on_copies(action, view),
             Action::PruneRevisions { keep } => {
                 // Only what was looked at is deleted.
                 let seen = &view.world.frozen;
@@ -656,6 +691,27 @@ impl Sim {
         true
     }
 
+    /// The same for the copies.
+    fn on_copies(&mut self, action: &Action, view: &View) -> bool {
+        match action {
+            Action::ApplyCopies { copies, .. } => {
+                for of in copies {
+                    // What is there under this name is not taken over.
+                    if self.copies.contains_key(of) {
+                        return false;
+                    }
+                    self.copies.insert(of.clone(), true);
+                    self.copies_version += 1;
+                }
+            }
+            // Only what was looked at is deleted.
+            Action::DeleteCopies { .. } if self.copies_version != view.copies_version => return false,
+            Action::DeleteCopies { copies } => self.copies.retain(|of, ours| !*ours || !copies.contains(of)),
+            _ => unreachable!("{action:?}"),
+        }
+        true
+    }
+
     fn is_canary_as_seen(&self, view: &View) -> bool {
         self.canary.is_some() == view.world.canary_workload.is_some() && self.canary_version == view.canary_version
     }
@@ -696,8 +752,10 @@ impl Sim {
         let history: Vec<String> =
             self.state.history.iter().map(|e| format!("{} {} {}", e.revision, e.outcome, e.reason)).collect();
         let frozen: Vec<&str> = self.frozen.iter().map(|frozen| frozen.revision.as_str()).collect();
+        let copies: Vec<String> = self.copies.keys().map(|of| format!("{}/{}", of.kind, of.name)).collect();
+        let copies = if copies.is_empty() { String::new() } else { format!(" copies {}", copies.join(" ")) };
         format!(
-            "phase {:?}\nroutes {}\nworkload {}\ncanary {} service {:?} frozen {frozen:?}\nstable {:?}\nhistory {history:?}\ngone {} finalizer {}\n",
+            "phase {:?}\nroutes {}\nworkload {}\ncanary {} service {:?} frozen {frozen:?}{copies}\nstable {:?}\nhistory {history:?}\ngone {} finalizer {}\n",
             self.phase(),
             routes.join(" "),
             workload.unwrap_or_default(),
@@ -739,7 +797,13 @@ fn described(action: &Action) -> String {
         Action::ApplyCanaryWorkload { revision, replicas, .. } => format!("canary {revision} x{replicas}"),
         Action::SetPaused { paused, .. } => format!("workload paused={paused}"),
         Action::RestoreTemplate { revision, .. } => format!("workload template={revision}"),
+        Action::ApplyCopies { copies, .. } => format!("copies of {}", named(copies)),
+        Action::DeleteCopies { copies } => format!("delete copies of {}", named(copies)),
         Action::LabelWorkload { adopt, .. } => format!("workload label={adopt}"),
         other => format!("{other:?}"),
     }
+}
+
+fn named(copies: &[Source]) -> String {
+    copies.iter().map(|of| format!("{} {}", of.kind, of.name)).collect::<Vec<_>>().join(", ")
 }

@@ -13,6 +13,10 @@
 //! contest kustomize-controller|off                a tool writes the routes back, each second
 //! dataplane add|remove|disconnect|connect|deaf|hearing dp2
 //! telemetry down|up  |  policy off|none|on  |  plan wrong|right  |  service wrong  |  claimed  |  foreign workload|service
+//! selects NetworkPolicy db [change]               something selects stable's pods and not the canary's
+//! covers NetworkPolicy db                         it selects both now
+//! mirror on|off                                   the plan asks for copies of policies
+//! foreign copy PodDisruptionBudget web            an object of a copy's name
 //! second                                          a second route, in the plan too
 //! delete
 //! down 10s                                        no operator runs for that long
@@ -26,6 +30,7 @@
 
 use sluice_operator_core::{
     Plan,
+    coverage::{Gap, Remedy, Source},
     decision::Phase,
     plan::{Bad, HeaderMatch, Hold, Metric, OnUndecided, RoutePlan, Split, Step},
     world::{Operation, OperationKind},
@@ -144,8 +149,14 @@ fn command(sim: &mut Sim, name: &str, rest: &[&str]) {
         "plan" => broken_plan(sim, rest[0]),
         "service" => sim.service = Err("Service \"app\" not found; create it or correct the name".to_owned()),
         "claimed" => sim.claimed_by = Some("older".to_owned()),
+        "foreign" if rest[0] == "copy" => {
+            sim.copies.insert(source(&rest[1..]), false);
+        }
         "foreign" => foreign(sim, rest[0]),
         "unsupported" => sim.workload.as_mut().unwrap().unsupported = Some("strategy Recreate".to_owned()),
+        "selects" => selects(sim, rest),
+        "covers" => sim.gaps.retain(|gap| gap.object != source(rest)),
+        "mirror" => plan(sim).mirror_policies = rest[0] == "on",
         "second" => second_route(sim),
         "races" => sim.races = true,
         "look" => sim.look_until_at_rest(),
@@ -288,9 +299,12 @@ fn user(sim: &mut Sim, what: &str) {
         sim.workload = None;
         return;
     }
+    // As the policy reads it from the status.
+    let run = sim.state.run.as_ref().filter(|run| run.in_progress());
+    let floor = run.filter(|_| sim.policy).map_or(0, |run| run.replicas);
     let Some(workload) = &mut sim.workload else { return };
     match what.split_once('=') {
-        Some(("scale", replicas)) => workload.replicas = number(replicas),
+        Some(("scale", replicas)) => workload.replicas = floor.max(number(replicas)),
         None if what == "resume" => workload.paused = false,
         None if what == "unlabel" => workload.label = None,
         other => panic!("{other:?}"),
@@ -350,6 +364,19 @@ fn dataplane(sim: &mut Sim, what: &str, pod: &str) {
             }
         }
     }
+}
+
+fn source(words: &[&str]) -> Source {
+    Source { kind: words[0].to_owned(), name: words[1].to_owned() }
+}
+
+fn selects(sim: &mut Sim, words: &[&str]) {
+    let remedy = match (words[0], words.get(2)) {
+        (_, Some(_)) => Remedy::Change,
+        ("NetworkPolicy", None) => Remedy::Mirror,
+        (_, None) => Remedy::Copy,
+    };
+    sim.gaps.push(Gap { object: source(words), remedy });
 }
 
 fn foreign(sim: &mut Sim, what: &str) {

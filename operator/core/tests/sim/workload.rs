@@ -85,11 +85,16 @@ impl Deployment {
         }
         let active = self.sets.iter().filter(|set| set.wanted > 0).count();
         if self.paused {
-            // Under a pause only a single active ReplicaSet follows the number of replicas.
-            if active == 1
-                && let Some(set) = self.sets.iter_mut().find(|set| set.wanted > 0)
-            {
-                set.wanted = self.replicas;
+            // Under a pause only a single active ReplicaSet follows the number of replicas; where none is active that of
+            // the declared template, or else the newest.
+            let of_version = self.sets.iter().position(|set| set.revision == self.version);
+            let followed = match active {
+                0 => of_version.or_else(|| self.sets.len().checked_sub(1)),
+                1 => self.sets.iter().position(|set| set.wanted > 0),
+                _ => None,
+            };
+            if let Some(at) = followed {
+                self.sets[at].wanted = self.replicas;
             }
         } else {
             self.roll(now, is_ready);

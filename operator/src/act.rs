@@ -81,6 +81,16 @@ impl Hands<'_> {
                 let write = json!({"op": "replace", "path": "/spec/template", "value": template});
                 self.patch(Kind::Deployment, name, guarded(resource_version, write)).await
             }
+            Action::ScaleReplicaSet { name, uid, resource_version, replicas } => {
+                let metadata = json!({"uid": uid, "resourceVersion": resource_version});
+                let scale = json!({"metadata": metadata, "spec": {"replicas": replicas}});
+                self.cluster.merge_patch(self.at(Kind::ReplicaSet, name), Some("scale"), &scale, false).await?;
+                Ok(())
+            }
+            Action::DeleteReplicaSet { name, uid, resource_version } => {
+                let at = self.at(Kind::ReplicaSet, name);
+                Ok(self.cluster.delete(at, uid, Some(resource_version), PropagationPolicy::Background).await?)
+            }
             Action::Freeze { revision, template, plan, base } => {
                 let frozen = Frozen {
                     revision: revision.clone(),
@@ -281,7 +291,7 @@ impl Hands<'_> {
         let meta = &there.metadata;
         let (Some(name), Some(uid)) = (&meta.name, &meta.uid) else { return Ok(()) };
         if meta.deletion_timestamp.is_none() {
-            self.cluster.delete(self.at(kind, name), uid, propagation).await?;
+            self.cluster.delete(self.at(kind, name), uid, None, propagation).await?;
         }
         Ok(())
     }

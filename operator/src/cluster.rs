@@ -3,6 +3,7 @@
 
 use std::{sync::Arc, time::Duration};
 
+use k8s_openapi::apimachinery::pkg::apis::meta::v1::ObjectMeta;
 use kube::{
     Api, Client,
     api::{
@@ -33,6 +34,10 @@ pub(crate) enum Kind {
     ControllerRevision,
     /// Pod
     Pod,
+    /// PersistentVolumeClaim
+    PersistentVolumeClaim,
+    /// ConfigMap, of which only the metadata is read
+    ConfigMap,
     /// Service
     Service,
     /// gateway.networking.k8s.io HTTPRoute
@@ -48,6 +53,8 @@ impl Kind {
             Self::ReplicaSet => ("apps", "v1", "ReplicaSet", "replicasets"),
             Self::ControllerRevision => ("apps", "v1", "ControllerRevision", "controllerrevisions"),
             Self::Pod => ("", "v1", "Pod", "pods"),
+            Self::PersistentVolumeClaim => ("", "v1", "PersistentVolumeClaim", "persistentvolumeclaims"),
+            Self::ConfigMap => ("", "v1", "ConfigMap", "configmaps"),
             Self::Service => ("", "v1", "Service", "services"),
             Self::HttpRoute => ("gateway.networking.k8s.io", "v1", "HTTPRoute", "httproutes"),
         }
@@ -163,6 +170,12 @@ impl Cluster {
         self.call("get", at, api.get_opt(at.name)).await
     }
 
+    /// Reads the metadata of an object and nothing else; None when it does not exist.
+    pub(crate) async fn get_metadata(&self, at: At<'_>) -> Result<Option<ObjectMeta>, ClusterError> {
+        let api = self.api(at.kind, at.namespace);
+        Ok(self.call("get", at, api.get_metadata_opt(at.name)).await?.map(|object| object.metadata))
+    }
+
     /// Lists the objects that a label selector names.
     pub(crate) async fn list(
         &self,
@@ -225,17 +238,22 @@ impl Cluster {
         self.call("apply", at, api.patch(at.name, &params, &Patch::Apply(object))).await
     }
 
-    /// Deletes the object with this UID; that it is gone already is no error.
+    /// Deletes the object with this UID, if it still is at this resourceVersion where one is given; that it is gone already
+    /// is no error.
     pub(crate) async fn delete(
         &self,
         at: At<'_>,
         uid: &str,
+        resource_version: Option<&str>,
         propagation: PropagationPolicy,
     ) -> Result<(), ClusterError> {
         let api = self.api(at.kind, at.namespace);
         let params = DeleteParams {
             propagation_policy: Some(propagation),
-            preconditions: Some(Preconditions { uid: Some(uid.to_owned()), resource_version: None }),
+            preconditions: Some(Preconditions {
+                uid: Some(uid.to_owned()),
+                resource_version: resource_version.map(str::to_owned),
+            }),
             ..DeleteParams::default()
         };
         match self.call("delete", at, api.delete(at.name, &params)).await {

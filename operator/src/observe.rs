@@ -4,12 +4,14 @@
 //! Rollout -> its frozen revisions -> workload, Services, routes, canary -> ReplicaSets, pods
 //! ```
 
+mod details;
+
 use futures::future::{try_join, try_join_all};
 use k8s_openapi::apimachinery::pkg::apis::meta::v1::LabelSelector;
 use kube::{api::DynamicObject, core::Selector};
 use serde_json::json;
 use sluice_crds::{Rollout, names::LABEL_OWNED_BY};
-use sluice_operator_core::{Millis, State, wants};
+use sluice_operator_core::{Millis, State, wants, world::ConfigMaps};
 use thiserror::Error;
 
 use crate::{
@@ -57,6 +59,10 @@ pub(crate) struct Observed {
 pub(crate) struct Seen {
     pub workload: Option<DynamicObject>,
     pub replica_sets: Vec<DynamicObject>,
+    /// Only while they are waited for.
+    pub workload_pods: Vec<DynamicObject>,
+    pub claims: Vec<DynamicObject>,
+    pub config_maps: Option<ConfigMaps>,
     pub service: Option<DynamicObject>,
     pub canary_workload: Option<DynamicObject>,
     pub canary_pods: Vec<DynamicObject>,
@@ -79,7 +85,8 @@ pub(crate) async fn observe(
     let (rollout, state) = read(&raw)?;
     let targets = model::targets(&rollout, &state, &revisions);
     let seen = objects(cluster, namespace, &targets, revisions);
-    let (seen, claimed_by) = try_join(seen, claimed_by(cluster, store, &rollout)).await?;
+    let (mut seen, claimed_by) = try_join(seen, claimed_by(cluster, store, &rollout)).await?;
+    Box::pin(details::add(cluster, namespace, &state, now, &mut seen)).await?;
     let held_back = match &seen.workload {
         Some(workload) if wants(&state, now).probe => Some(probe(cluster, namespace, workload).await?),
         Some(_) | None => None,
@@ -134,7 +141,19 @@ async fn objects(
     let deployments = try_join(workload, canary);
     let (((workload, replica_sets), (canary_workload, canary_pods)), ((service, canary_service), routes)) =
         try_join(deployments, try_join(services, try_join_all(routes))).await?;
-    Ok(Seen { workload, replica_sets, service, canary_workload, canary_pods, canary_service, revisions, routes })
+    Ok(Seen {
+        workload,
+        replica_sets,
+        workload_pods: Vec::new(),
+        claims: Vec::new(),
+        config_maps: None,
+        service,
+        canary_workload,
+        canary_pods,
+        canary_service,
+        revisions,
+        routes,
+    })
 }
 
 fn is_ready(deployment: &DynamicObject) -> bool {

@@ -216,7 +216,7 @@ fn woken_by(kind: Kind, meta: &ObjectMeta, rollouts: &[Arc<Guarded>]) -> Vec<Obj
         Kind::ReplicaSet => owners().any(|owner| is_or_is_canary_of(owner, &rollout.spec.workload.name)),
         Kind::Service => is_or_is_canary_of(name, rollout.service_name()),
         Kind::HttpRoute => rollout.spec.routes.iter().any(|route| route.name == name),
-        Kind::Rollout | Kind::ControllerRevision | Kind::Pod => false,
+        Kind::Rollout | Kind::ControllerRevision | Kind::Pod | Kind::PersistentVolumeClaim | Kind::ConfigMap => false,
     };
     let in_namespace = rollouts.iter().filter(|rollout| rollout.meta().namespace == meta.namespace);
     let woken = in_namespace.filter(|rollout| rollout.0.as_ref().is_ok_and(is_woken));

@@ -5,6 +5,7 @@
 
 mod analysis;
 pub mod names;
+mod promotion;
 pub mod quantity;
 mod rollout;
 mod schema;
@@ -12,6 +13,7 @@ mod status;
 mod strategy;
 
 pub use analysis::{Analysis, Compare, CompareTo, Metric, MetricBuiltin, Objective};
+pub use promotion::{KnownGood, Promotion, PromotionFailure, PromotionTraffic, Tolerated};
 pub use rollout::{Operation, OperationType, Rollout, RolloutSpec, RouteKind, RouteRef, WorkloadKind, WorkloadRef};
 pub use schema::{YamlError, crd_yaml};
 pub use status::{

@@ -16,6 +16,8 @@ pub const FIELD_MANAGER: &str = "sluice-operator";
 pub const CANARY_SUFFIX: &str = "-canary";
 /// Condition: the workload is adopted and its changes are held back.
 pub const CONDITION_ADOPTED: &str = "Adopted";
+/// Condition: a ConfigMap that stable's pod template names was changed in place.
+pub const CONDITION_CONFIG_CHANGED: &str = "ConfigChangedInPlace";
 /// Condition: the last revision was promoted.
 pub const CONDITION_PROMOTED: &str = "Promoted";
 /// Condition (kstatus): nothing is in flight and stable serves.

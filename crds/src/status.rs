@@ -231,4 +231,7 @@ pub struct HistoryEntry {
     /// Who asked for it, when it was an operation.
     #[serde(default, skip_serializing_if = "Option::is_none")]
     pub by: Option<String>,
+    /// Hash of the pod template that served before, when this one was promoted.
+    #[serde(default, skip_serializing_if = "Option::is_none")]
+    pub replaced: Option<String>,
 }

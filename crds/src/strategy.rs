@@ -6,6 +6,8 @@ use kube::KubeSchema;
 use schemars::JsonSchema;
 use serde::{Deserialize, Serialize};
 
+use crate::{KnownGood, Promotion, Tolerated};
+
 /// How traffic moves.
 #[derive(KubeSchema, Clone, Debug, PartialEq, Serialize, Deserialize)]
 pub struct Strategy {
@@ -42,6 +44,33 @@ pub struct Canary {
     /// Default: false.
     #[serde(default)]
     pub mirror_policies: bool,
+    /// How the workload itself goes over to the new version, after the last step. Default: under the cover of the canary,
+    /// which carries everything meanwhile; a failure half way waits for a person.
+    /// Example: `{traffic: Canary, onFailure: RollBack}`.
+    #[serde(default)]
+    pub promotion: Promotion,
+    /// What becomes of a template that was promoted before, as far as `status.history` reaches, and is declared again:
+    /// Roll lets the workload roll it out at once, without steps; Analyse takes all steps again. Default: Roll.
+    #[serde(default)]
+    pub known_good: KnownGood,
+    /// Annotations of the pod template that make no new version: a template that differs from stable's in nothing else
+    /// rolls out at once, without steps. `kubectl.kubernetes.io/restartedAt` is always one of them. At most 16. Default:
+    /// none but that one. Example: `[reloader.stakater.com/last-reloaded-from]`.
+    #[serde(default, skip_serializing_if = "Vec::is_empty")]
+    #[schemars(
+        length(max = 16),
+        inner(
+            length(min = 1, max = 317),
+            regex(pattern = "^([a-z0-9]([-a-z0-9.]*[a-z0-9])?/)?[A-Za-z0-9]([-A-Za-z0-9_.]*[A-Za-z0-9])?$")
+        ),
+        extend("x-kubernetes-list-type" = "set")
+    )]
+    pub ignore_template_annotations: Vec<String>,
+    /// What the workload may have although it hardly bears a second set of pods beside the first, and is refused
+    /// otherwise: Recreate, HostPorts, ReadWriteOnceVolumes. Default: none. Example: `[HostPorts]`.
+    #[serde(default, skip_serializing_if = "Vec::is_empty")]
+    #[schemars(length(max = 3), extend("x-kubernetes-list-type" = "set"))]
+    pub tolerate: Vec<Tolerated>,
 }
 
 impl Canary {

@@ -67,9 +67,22 @@ const OPERATOR: &[Rule] = &[
         &["list"],
         "whose affinity names the workload's pods by the label in which the canary's could differ",
     ),
-    rule("apps", &["replicasets"], WATCH, "which version serves, and how far it is"),
+    rule(
+        "apps",
+        &["replicasets"],
+        &["list", "watch", "delete"],
+        "which version serves, and how far it is; removes the empty one of a promotion that was rolled back",
+    ),
+    rule(
+        "apps",
+        &["replicasets/scale"],
+        &["patch"],
+        "rolls a promotion back: the new ReplicaSet goes, stable's fills up",
+    ),
     rule("apps", &["controllerrevisions"], &["get", "list", "create", "delete"], "freezes the revision of a run"),
-    rule("", &["pods"], &["list"], "why a canary is not ready"),
+    rule("", &["pods"], &["list"], "why pods of a canary or of a promotion are not ready"),
+    rule("", &["persistentvolumeclaims"], &["get"], "whether stable and canary may share a volume"),
+    rule("", &["configmaps"], &["get"], "whether one was changed in place: metadata only, no list and no watch"),
     rule(
         "",
         &["services"],
@@ -260,9 +273,10 @@ mod tests {
     }
 
     #[test]
-    fn the_operator_sees_no_secret_and_no_configmap() {
+    fn the_operator_sees_no_secret_and_lists_no_configmap() {
         for rule in rules_of("sluice-operator") {
-            assert!(!rule.resources.iter().any(|resource| ["secrets", "configmaps"].contains(resource)));
+            assert!(!rule.resources.contains(&"secrets"));
+            assert!(!rule.resources.contains(&"configmaps") || rule.verbs == ["get"]);
         }
     }
 

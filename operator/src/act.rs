@@ -82,6 +82,16 @@ impl Hands<'_> {
                 let write = json!({"op": "replace", "path": "/spec/template", "value": template});
                 self.patch(Kind::Deployment, name, guarded(resource_version, write)).await
             }
+            Action::ScaleReplicaSet { name, uid, resource_version, replicas } => {
+                let metadata = json!({"uid": uid, "resourceVersion": resource_version});
+                let scale = json!({"metadata": metadata, "spec": {"replicas": replicas}});
+                self.cluster.merge_patch(self.at(Kind::ReplicaSet, name), Some("scale"), &scale, false).await?;
+                Ok(())
+            }
+            Action::DeleteReplicaSet { name, uid, resource_version } => {
+                let at = self.at(Kind::ReplicaSet, name);
+                Ok(self.cluster.delete(at, (uid, resource_version), PropagationPolicy::Background).await?)
+            }
             Action::Freeze { revision, template, plan, base, cover } => {
                 let frozen = Frozen {
                     revision: revision.clone(),

@@ -3,6 +3,7 @@
 
 use std::{sync::Arc, time::Duration};
 
+use k8s_openapi::apimachinery::pkg::apis::meta::v1::ObjectMeta;
 use kube::{
     Api, Client,
     api::{
@@ -33,6 +34,10 @@ pub(crate) enum Kind {
     ControllerRevision,
     /// Pod
     Pod,
+    /// PersistentVolumeClaim
+    PersistentVolumeClaim,
+    /// ConfigMap, of which only the metadata is read
+    ConfigMap,
     /// Service
     Service,
     /// gateway.networking.k8s.io HTTPRoute
@@ -62,6 +67,8 @@ impl Kind {
             Self::ReplicaSet => ("apps", "v1", "ReplicaSet", "replicasets"),
             Self::ControllerRevision => ("apps", "v1", "ControllerRevision", "controllerrevisions"),
             Self::Pod => ("", "v1", "Pod", "pods"),
+            Self::PersistentVolumeClaim => ("", "v1", "PersistentVolumeClaim", "persistentvolumeclaims"),
+            Self::ConfigMap => ("", "v1", "ConfigMap", "configmaps"),
             Self::Service => ("", "v1", "Service", "services"),
             Self::HttpRoute => ("gateway.networking.k8s.io", "v1", "HTTPRoute", "httproutes"),
             Self::BackendTlsPolicy => ("gateway.networking.k8s.io", "v1", "BackendTLSPolicy", "backendtlspolicies"),
@@ -190,6 +197,12 @@ impl Cluster {
     pub(crate) async fn get(&self, at: At<'_>) -> Result<Option<DynamicObject>, ClusterError> {
         let api = self.api(at.kind, at.namespace);
         self.call("get", at, api.get_opt(at.name)).await
+    }
+
+    /// Reads the metadata of an object and nothing else; None when it does not exist.
+    pub(crate) async fn get_metadata(&self, at: At<'_>) -> Result<Option<ObjectMeta>, ClusterError> {
+        let api = self.api(at.kind, at.namespace);
+        Ok(self.call("get", at, api.get_metadata_opt(at.name)).await?.map(|object| object.metadata))
     }
 
     /// Lists the objects that a label selector names.

@@ -139,6 +139,9 @@ pub(crate) fn observed() -> Observed {
         seen: Seen {
             workload: Some(object(DEPLOYMENT)),
             replica_sets: Vec::new(),
+            workload_pods: Vec::new(),
+            claims: Vec::new(),
+            config_maps: None,
             service: Some(object(SERVICE)),
             canary_workload: None,
             canary_pods: Vec::new(),

@@ -1,10 +1,12 @@
 //! What was observed, to the core's world: pure, and the last place that knows the shape of Kubernetes objects.
 
+pub(crate) mod bearing;
 pub(crate) mod canary;
 pub(crate) mod claims;
 pub(crate) mod coverage;
 pub(crate) mod hash;
 pub(crate) mod plan;
+pub(crate) mod references;
 pub(crate) mod route;
 pub(crate) mod state;
 pub(crate) mod telemetry;
@@ -70,10 +72,21 @@ pub(crate) fn owner(rollout: &Rollout) -> Owner {
 
 /// The world, without what the data planes have to say: that is asked when the core wants it.
 pub(crate) fn world(observed: &Observed, proxy: &str, now: Millis) -> World {
-    let Observed { rollout, raw, state, targets, seen, held_back, no_policy_api, claimed_by, selecting, copies } =
+    let Observed { rollout, raw, state, targets, seen, held_back: _, no_policy_api, claimed_by, selecting, copies } =
         observed;
-    let Seen { workload, replica_sets, service, canary_workload, canary_pods, canary_service, revisions, routes } =
-        seen;
+    let Seen {
+        workload,
+        replica_sets: _,
+        workload_pods: _,
+        claims: _,
+        config_maps,
+        service,
+        canary_workload,
+        canary_pods,
+        canary_service,
+        revisions,
+        routes,
+    } = seen;
     let owner = owner(rollout);
     let plan = plan::plan(rollout).map_err(|error| error.to_string());
     let labels = workload.as_ref().map(workload::template_labels);
@@ -96,9 +109,7 @@ pub(crate) fn world(observed: &Observed, proxy: &str, now: Millis) -> World {
         state: state.clone(),
         claimed_by: claimed_by.clone(),
         service: workload::service(&observed.targets.service, service.as_ref(), labels.as_ref()),
-        workload: workload.as_ref().map(|object| {
-            workload::workload(object, service.as_ref(), (replica_sets, state.stable.as_ref()), *held_back)
-        }),
+        workload: workload.as_ref().map(|object| workload::workload(object, observed)),
         canary_workload: canary_workload.as_ref().map(|object| canary::workload(&owner, object, canary_pods)),
         canary_service: canary_service.as_ref().map(|object| Owned {
             ours: owner.owns(&object.metadata),
@@ -110,6 +121,7 @@ pub(crate) fn world(observed: &Observed, proxy: &str, now: Millis) -> World {
         routes: routes.iter().map(|(name, object)| route::route(name, object.as_ref(), proxy)).collect(),
         telemetry: Telemetry::NotAsked,
         no_policy_api: *no_policy_api,
+        config_maps: config_maps.clone(),
     }
 }
 

@@ -4,6 +4,8 @@
 //! Rollout -> its frozen revisions -> workload, Services, routes, canary -> ReplicaSets, pods
 //! ```
 
+mod details;
+
 use futures::future::{try_join, try_join_all};
 use k8s_openapi::apimachinery::pkg::apis::meta::v1::LabelSelector;
 use kube::{api::DynamicObject, core::Selector};
@@ -13,6 +15,7 @@ use sluice_operator_core::{
     Millis, State,
     coverage::{Source, wants as wants_coverage},
     wants,
+    world::ConfigMaps,
 };
 use thiserror::Error;
 
@@ -69,6 +72,10 @@ pub(crate) struct Observed {
 pub(crate) struct Seen {
     pub workload: Option<DynamicObject>,
     pub replica_sets: Vec<DynamicObject>,
+    /// Only while they are waited for.
+    pub workload_pods: Vec<DynamicObject>,
+    pub claims: Vec<DynamicObject>,
+    pub config_maps: Option<ConfigMaps>,
     pub service: Option<DynamicObject>,
     pub canary_workload: Option<DynamicObject>,
     pub canary_pods: Vec<DynamicObject>,
@@ -98,8 +105,9 @@ pub(crate) async fn observe(
         covering::copies(cluster, namespace, &frozen),
     );
     let seen = objects(cluster, namespace, &targets, revisions);
-    let ((seen, claimed_by), (selecting, copies)) =
+    let ((mut seen, claimed_by), (selecting, copies)) =
         try_join(try_join(seen, claimed_by(cluster, store, &rollout)), asked).await?;
+    Box::pin(details::add(cluster, namespace, &state, now, &mut seen)).await?;
     let (held_back, no_policy_api) = match &seen.workload {
         Some(workload) if wants(&state, now).probe => {
             let (held_back, no_policy_api) = hold(cluster, namespace, workload).await?;
@@ -157,7 +165,19 @@ async fn objects(
     let deployments = try_join(workload, canary);
     let (((workload, replica_sets), (canary_workload, canary_pods)), ((service, canary_service), routes)) =
         try_join(deployments, try_join(services, try_join_all(routes))).await?;
-    Ok(Seen { workload, replica_sets, service, canary_workload, canary_pods, canary_service, revisions, routes })
+    Ok(Seen {
+        workload,
+        replica_sets,
+        workload_pods: Vec::new(),
+        claims: Vec::new(),
+        config_maps: None,
+        service,
+        canary_workload,
+        canary_pods,
+        canary_service,
+        revisions,
+        routes,
+    })
 }
 
 fn is_ready(deployment: &DynamicObject) -> bool {

@@ -155,13 +155,14 @@ async fn send(recorder: &Recorder, event: &Event, observed: &Observed) {
     }
 }
 
-/// The five condition types, in the order in which they are shown.
-pub(crate) const CONDITIONS: [&str; 5] = [
+/// The condition types, in the order in which they are shown.
+pub(crate) const CONDITIONS: [&str; 6] = [
     names::CONDITION_READY,
     names::CONDITION_RECONCILING,
     names::CONDITION_STALLED,
     names::CONDITION_ADOPTED,
     names::CONDITION_PROMOTED,
+    names::CONDITION_CONFIG_CHANGED,
 ];
 
 #[cfg(test)]

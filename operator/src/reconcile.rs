@@ -160,7 +160,7 @@ async fn look(context: &Context, key: &(String, String)) -> Result<Option<Durati
     let now = Timestamp::now().as_millisecond();
 
     // observe: live reads
-    let observed = match observe(cluster, &context.store, (&key.0, &key.1), now).await {
+    let observed = match Box::pin(observe(cluster, &context.store, (&key.0, &key.1), now)).await {
         Err(ObserveError::Undecodable { raw, message }) => {
             publish::undecodable(cluster, &raw, &message).await.map_err(LookError::Publish)?;
             return Err(LookError::Observe(ObserveError::Undecodable { raw, message }));

@@ -12,6 +12,7 @@ use crate::{
     plan::Split,
     routes::{self, Live, Names},
     state::{Config, Run, Stage},
+    takeback,
     world::{Frozen, LiveRoute, ReplicaSet, Workload},
 };
 
@@ -71,9 +72,12 @@ pub(crate) fn plan_of<'w>(world: &'w World, run: &Run) -> Option<(&'w Plan, Opti
     Some((plan, frozen))
 }
 
-/// Every split of a plan.
+/// Every split that a plan may make live: those of its steps, then those on the way back from a canary that carried
+/// everything.
 pub(crate) fn splits(plan: &Plan) -> Vec<Split> {
-    plan.steps.iter().filter_map(|step| step.split.clone()).collect()
+    let mut splits: Vec<Split> = plan.steps.iter().filter_map(|step| step.split.clone()).collect();
+    splits.extend(takeback::shares().map(Split::Share).filter(|_| !plan.promotion.keep));
+    splits
 }
 
 /// The splits that may be live on a route, the one that was seen last first.
@@ -117,7 +121,7 @@ impl<'w> Course<'w> {
                 let message = format!("HTTPRoute {:?} was changed so that the run cannot go on: {why}", route.name);
                 course.hold = Some((Reason::RouteChanged, message));
             } else if let Some(live) = live {
-                course.is_contested |= contested(look, run, &view, live);
+                course.is_contested |= contested(look, run, plan, &view, live);
             }
             course.routes.push(view);
         }
@@ -198,8 +202,8 @@ fn recognise(look: &mut Look<'_>, run: &mut Run, view: &mut RouteView<'_>, live:
 }
 
 /// Counts what other writers do to our parts; while the Rollout is deleted nothing of ours is meant to stay. True while the route is left to them.
-fn contested(look: &mut Look<'_>, run: &mut Run, view: &RouteView<'_>, live: &LiveRoute) -> bool {
-    let asked = asked(run).filter(|_| !look.world.deleting);
+fn contested(look: &mut Look<'_>, run: &mut Run, plan: &Plan, view: &RouteView<'_>, live: &LiveRoute) -> bool {
+    let asked = asked(run, plan).filter(|_| !look.world.deleting);
     let contest = run.contests.entry(view.name.to_owned()).or_default();
     let seen = contest::Seen {
         generation: live.generation,
@@ -232,14 +236,17 @@ fn contested(look: &mut Look<'_>, run: &mut Run, view: &RouteView<'_>, live: &Li
 }
 
 /// The split that the run asks for by its stage; None where it takes its parts out.
-fn asked(run: &Run) -> Option<Split> {
+fn asked(run: &Run, plan: &Plan) -> Option<Split> {
     match run.stage {
         Stage::Preparing => Some(Split::Share(0)),
         Stage::Stepping | Stage::PromotingScale => run.split.clone(),
+        Stage::PromotingRoll | Stage::PromotingFailed | Stage::PromotingBack if plan.promotion.keep => {
+            run.split.clone()
+        }
         Stage::PromotingShift | Stage::PromotingRoll | Stage::PromotingFailed | Stage::PromotingBack => {
             Some(Split::Share(routes::WHOLE))
         }
-        Stage::Finishing | Stage::RollingBack | Stage::RolledBack => None,
+        Stage::StableLost | Stage::Finishing | Stage::RollingBack | Stage::RolledBack => None,
     }
 }
 

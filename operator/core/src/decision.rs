@@ -68,6 +68,26 @@ pub enum Action {
         /// Precondition: the template still is the one that was looked at.
         resource_version: String,
     },
+    /// Set the replicas of a ReplicaSet of the workload, which is paused.
+    ScaleReplicaSet {
+        /// Its name.
+        name: String,
+        /// Precondition: it is this object.
+        uid: String,
+        /// Precondition: it is as it was looked at.
+        resource_version: String,
+        /// The new number.
+        replicas: i32,
+    },
+    /// Delete a ReplicaSet of the workload that has no pods.
+    DeleteReplicaSet {
+        /// Its name.
+        name: String,
+        /// Precondition: it is this object.
+        uid: String,
+        /// Precondition: it is as it was looked at.
+        resource_version: String,
+    },
     /// Make the ControllerRevision.
     Freeze {
         /// Revision hash.

@@ -4,13 +4,16 @@ use serde_json::Value;
 
 use crate::{
     Action, Decision, Plan, Reason, State, World,
-    course::{Course, last_first, plan_of, splits},
+    course::{Course, complete, last_first, plan_of, splits},
     coverage::{self, CopyState, Cover, Coverage, Gap, Source},
     decision::Phase,
     look::Look,
+    phase::{is_known_good, is_same_but_for_annotations},
     routes::{self, Names},
-    state::{Run, Stage},
-    world::{LiveRoute, Telemetry, Workload},
+    state::{Run, Stage, TeardownPart},
+    takeback,
+    teardown::Patience,
+    world::{LiveRoute, ReplicaSet, Telemetry, Workload},
 };
 
 /// What a decision breaks; empty when it is sound.
@@ -49,7 +52,7 @@ fn report(decision: &Decision, broken: &mut Vec<String>) {
     }
     let mut kinds: Vec<&str> = report.conditions.iter().map(|(kind, ..)| kind.as_str()).collect();
     kinds.sort_unstable();
-    if kinds != ["Adopted", "Promoted", "Ready", "Reconciling", "Stalled"] {
+    if kinds != ["Adopted", "ConfigChangedInPlace", "Promoted", "Ready", "Reconciling", "Stalled"] {
         broken.push(format!("conditions are {kinds:?}"));
     }
 }
@@ -64,8 +67,10 @@ fn memory(world: &World, decision: &Decision, broken: &mut Vec<String>) {
     let before = world.state.run.as_ref().filter(|run| run.in_progress());
     if let (Some(run), Some(stable)) = (before, &state.stable) {
         let was = world.state.stable.as_ref();
+        let is_complete = |workload: &Workload| complete(workload).is_some_and(|set| set.uid == stable.uid);
         if was != Some(stable)
             && stable.revision != run.revision
+            && !world.workload.as_ref().is_some_and(is_complete)
             && was.is_none_or(|was| was.revision != stable.revision)
         {
             broken.push(format!("revision {:?} is stable, and the run was at {:?}", stable.revision, run.revision));
@@ -78,6 +83,7 @@ fn memory(world: &World, decision: &Decision, broken: &mut Vec<String>) {
         && ends(was)
         && is_back(was)
         && !is_back(is)
+        && !(is.stage == Stage::StableLost && world.workload.as_ref().is_some_and(is_down))
     {
         broken.push(format!("a run that goes back goes to {:?}", is.stage));
     }
@@ -113,6 +119,11 @@ fn asked(world: &World, decision: &Decision, broken: &mut Vec<String>) {
     }
 }
 
+/// Nothing that could be gone back to.
+fn is_down(workload: &Workload) -> bool {
+    workload.replica_sets.iter().all(|set| set.available == 0)
+}
+
 fn allowed(world: &World, decision: &Decision, action: &Action) -> Result<(), String> {
     match action {
         Action::AddFinalizer => require(!world.deleting, "the Rollout is being deleted"),
@@ -127,9 +138,17 @@ fn allowed(world: &World, decision: &Decision, action: &Action) -> Result<(), St
             require(*adopt != is_ours, "the label is not ours to change")
         }
         Action::ProbePolicy => require(decision.state.adoption.labelled, "nothing holds back without the label"),
-        Action::SetPaused { paused, resource_version } => may_pause(decision, at(world, resource_version)?, *paused),
+        Action::SetPaused { paused, resource_version } => {
+            may_pause(world, decision, at(world, resource_version)?, *paused)
+        }
         Action::RestoreTemplate { revision, template, resource_version } => {
             restored(decision, at(world, resource_version)?, revision, template)
+        }
+        Action::ScaleReplicaSet { uid, resource_version, replicas, .. } => {
+            scaled(world, decision, (uid, resource_version), *replicas)
+        }
+        Action::DeleteReplicaSet { uid, resource_version, .. } => {
+            is_failed_and_empty(world, decision, (uid, resource_version))
         }
         Action::Freeze { revision, plan, cover, .. } => {
             let is_declared = world.workload.as_ref().is_some_and(|workload| workload.revision == *revision);
@@ -144,14 +163,7 @@ fn allowed(world: &World, decision: &Decision, action: &Action) -> Result<(), St
             let is_needed = coverage::left(world).next().is_some() && keep.is_empty();
             require(!is_needed, "it says what was copied, and the copies are there")
         }
-        Action::ApplyCanaryWorkload { revision, replicas, .. } => {
-            let run = decision.state.run.as_ref();
-            let run = run.filter(|run| run.revision == *revision).ok_or("it is not the run's revision")?;
-            require(world.canary_workload.as_ref().is_none_or(|canary| canary.ours), "it is not ours")?;
-            behind_copies(world, run)?;
-            let largest = world.canary_workload.as_ref().map_or(0, |canary| canary.wanted).max(reference(world, run));
-            require(*replicas <= largest, "the canary is larger than stable")
-        }
+        Action::ApplyCanaryWorkload { revision, replicas, .. } => sized(world, decision, revision, *replicas),
         Action::ApplyCanaryService => {
             require(world.canary_service.is_none_or(|service| service.ours), "it is not ours")
         }
@@ -167,18 +179,36 @@ fn allowed(world: &World, decision: &Decision, action: &Action) -> Result<(), St
         Action::WriteRoute { route, rules, resource_version } => {
             written(world, decision, route, rules, resource_version)
         }
-        Action::ReleaseRoute { route, resource_version } => {
-            let known = world.routes.iter().find(|known| known.name == *route).and_then(|known| known.live.as_ref());
-            let live = known.ok_or("it does not exist")?;
-            require(live.resource_version == *resource_version, "it is not the one that was looked at")?;
-            require(live.is_managed, "it is not ours to give up")?;
-            no_traffic(world)
-        }
+        Action::ReleaseRoute { route, resource_version } => released(world, route, resource_version),
     }
 }
 
+fn is_failed_and_empty(world: &World, decision: &Decision, (uid, version): (&str, &str)) -> Result<(), String> {
+    let (workload, run, set) = given_up(world, decision, (uid, version))?;
+    require(set.revision == run.revision && set.revision != stable_of(decision), "it is not the failed one")?;
+    require(set.wanted == 0 && set.replicas == 0, "it has pods")?;
+    require(workload.paused, "the workload is not paused")
+}
+
+fn sized(world: &World, decision: &Decision, revision: &str, replicas: i32) -> Result<(), String> {
+    let run = decision.state.run.as_ref();
+    let run = run.filter(|run| run.revision == *revision).ok_or("it is not the run's revision")?;
+    require(world.canary_workload.as_ref().is_none_or(|canary| canary.ours), "it is not ours")?;
+    behind_copies(world, run)?;
+    let largest = world.canary_workload.as_ref().map_or(0, |canary| canary.wanted).max(reference(world, run));
+    require(replicas <= largest, "the canary is larger than stable")
+}
+
+fn released(world: &World, route: &str, resource_version: &str) -> Result<(), String> {
+    let known = world.routes.iter().find(|known| known.name == route).and_then(|known| known.live.as_ref());
+    let live = known.ok_or("it does not exist")?;
+    require(live.resource_version == resource_version, "it is not the one that was looked at")?;
+    require(live.is_managed, "it is not ours to give up")?;
+    no_traffic(world)
+}
+
 /// A workload is let go only on what serves already, what was judged, or where nothing serves.
-fn may_pause(decision: &Decision, workload: &Workload, paused: bool) -> Result<(), String> {
+fn may_pause(world: &World, decision: &Decision, workload: &Workload, paused: bool) -> Result<(), String> {
     require(workload.paused != paused, "it changes nothing")?;
     let state = &decision.state;
     let is_stable = state.stable.as_ref().is_some_and(|stable| stable.revision == workload.revision);
@@ -186,10 +216,9 @@ fn may_pause(decision: &Decision, workload: &Workload, paused: bool) -> Result<(
         .run
         .as_ref()
         .is_some_and(|run| run.stage == Stage::PromotingRoll && run.revision == workload.revision && run.end.is_none());
-    let is_unjudged = state
-        .unjudged
-        .as_ref()
-        .is_some_and(|unjudged| unjudged.revision == workload.revision && unjudged.reason == "NoHealthyStable");
+    let is_unjudged = state.unjudged.as_ref().is_some_and(|unjudged| {
+        unjudged.revision == workload.revision && needs_no_run(world, workload, &unjudged.reason)
+    });
     if paused {
         let is_for_good = is_stable && state.adoption.by_pause;
         require(is_for_good || (!is_stable && !is_judged), "what is declared may run")
@@ -211,6 +240,50 @@ fn restored(decision: &Decision, workload: &Workload, revision: &str, template: 
     let at = state.run.as_ref().map(|run| run.stage);
     let is_at_rest = matches!(at, None | Some(Stage::RolledBack | Stage::PromotingFailed));
     require(is_at_rest, "the traffic does not go to stable yet")
+}
+
+/// The reason for rolling a template out without a run is one that the world bears out.
+fn needs_no_run(world: &World, workload: &Workload, reason: &str) -> bool {
+    let stable = world.state.stable.as_ref();
+    let set = stable.and_then(|stable| workload.replica_sets.iter().find(|set| set.uid == stable.uid));
+    match reason {
+        "KnownGood" => is_known_good(&world.state, &workload.revision),
+        "Restarted" => set.is_some_and(|set| is_same_but_for_annotations(workload, set)),
+        reason => reason == Reason::NoHealthyStable.as_str(),
+    }
+}
+
+/// What is given up of a paused workload: its run, and one of its ReplicaSets as it was looked at.
+fn given_up<'a>(
+    world: &'a World,
+    decision: &'a Decision,
+    (uid, resource_version): (&str, &str),
+) -> Result<(&'a Workload, &'a Run, &'a ReplicaSet), String> {
+    let workload = world.workload.as_ref().ok_or("the workload does not exist")?;
+    let set = workload.replica_sets.iter().find(|set| set.uid == uid).ok_or("it is not the workload's")?;
+    require(set.resource_version == resource_version, "it is not the one that was looked at")?;
+    let run = decision.state.run.as_ref().ok_or("no run gives it up")?;
+    let is_ended = run.end.as_ref().is_some_and(|end| end.outcome != "Promoted");
+    require(run.let_go && (is_ended || world.deleting), "the run does not give it up")?;
+    require(workload.paused && workload.observed, "the workload is not paused")?;
+    Ok((workload, run, set))
+}
+
+fn stable_of(decision: &Decision) -> &str {
+    decision.state.stable.as_ref().map_or("", |stable| &stable.revision)
+}
+
+/// The failed revision's ReplicaSet goes to 0, and stable's may come up for it: nothing else.
+fn scaled(world: &World, decision: &Decision, set: (&str, &str), replicas: i32) -> Result<(), String> {
+    let (workload, run, set) = given_up(world, decision, set)?;
+    require(set.wanted != replicas, "it changes nothing")?;
+    require(workload.revision != stable_of(decision), "stable's template is declared, so Kubernetes does it")?;
+    let stable = decision.state.stable.as_ref().map(|stable| stable.uid.as_str());
+    if replicas > 0 {
+        return require(stable == Some(set.uid.as_str()) && set.wanted == 0, "only stable's comes up, from nothing");
+    }
+    require(stable != Some(set.uid.as_str()), "it is stable's")?;
+    require(set.revision == run.revision, "it is not the failed one")
 }
 
 fn nothing_is_left(world: &World) -> Result<(), String> {
@@ -302,7 +375,33 @@ fn written(
     raised(world, &run, live, rules, &view.names)?;
     let (before, after) = (routes::canary_share(&live.rules, &view.names), routes::canary_share(rules, &view.names));
     let is_raised = after.0 > before.0 || (after.1 && !before.1);
-    require(!(course.is_contested && is_raised), "the route is contested, and the canary's weight rises")
+    require(!(course.is_contested && is_raised), "the route is contested, and the canary's weight rises")?;
+    taken_back(world, decision, &course, (&live.rules, rules), &view.names)
+}
+
+/// Traffic leaves a canary that carried everything only for pods of the workload that are ready, as long as some come.
+fn taken_back(
+    world: &World,
+    decision: &Decision,
+    course: &Course<'_>,
+    (live, written): (&Value, &Value),
+    names: &Names<'_>,
+) -> Result<(), String> {
+    let Some(run) = decision.state.run.as_ref().filter(|run| takeback::is_bound(run, course)) else { return Ok(()) };
+    let Some(workload) = &world.workload else { return Ok(()) };
+    let (before, after) = (routes::canary_share(live, names).0, routes::canary_share(written, names).0);
+    // From the verified restoration on only the owner's rules are written back.
+    let is_shifted =
+        world.state.run.as_ref().and_then(|run| run.teardown).is_some_and(|t| t.part > TeardownPart::Shift);
+    if after >= before || is_shifted {
+        return Ok(());
+    }
+    let stable = decision.state.stable.as_ref();
+    let available = takeback::available(workload, stable);
+    let patience = if world.deleting { Patience::Bounded } else { Patience::Endless };
+    let is_carried = f64::from(available) >= (1.0 - after) * f64::from(workload.replicas) - 1e-9;
+    let is_late = takeback::is_over(run, course, world.now, available, patience);
+    require(is_carried || is_late, "traffic goes back to pods that are not ready")
 }
 
 /// Weight rises only onto ready pods, and never once the run goes back.

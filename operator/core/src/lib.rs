@@ -5,6 +5,7 @@
 #![forbid(unsafe_code)]
 
 mod capacity;
+mod config;
 pub mod contest;
 mod course;
 pub mod coverage;
@@ -20,6 +21,7 @@ pub mod reason;
 mod report;
 pub mod routes;
 pub mod state;
+mod takeback;
 mod teardown;
 mod undo;
 mod verify;
@@ -47,6 +49,8 @@ pub struct Wants {
     pub telemetry: bool,
     /// Whether a change of the workload is held back, by a dry run.
     pub probe: bool,
+    /// Versions of the ConfigMaps that stable's template names: in a run, which looks each second, as seldom as the probe.
+    pub config_maps: bool,
 }
 
 /// What to ask before the world is built, from memory alone.
@@ -54,7 +58,9 @@ pub fn wants(state: &State, now: Millis) -> Wants {
     let adoption = &state.adoption;
     let age = now - adoption.probed_at;
     let due = age >= if adoption.holds() { PROBE_AGAIN_MS } else { PROBE_RETRY_MS };
-    Wants { telemetry: state.run.as_ref().is_some_and(state::Run::in_progress), probe: adoption.labelled && due }
+    let telemetry = state.run.as_ref().is_some_and(state::Run::in_progress);
+    let probe = adoption.labelled && due;
+    Wants { telemetry, probe, config_maps: state.stable.is_some() && (probe || !telemetry) }
 }
 
 /// Name of the temporary Service.
@@ -71,5 +77,6 @@ pub fn canary_workload_name(plan: &Plan) -> String {
 pub fn decide(world: &World) -> Decision {
     let mut look = look::Look::new(world);
     phase::look_on(&mut look);
+    config::take_answers(&mut look);
     look.into_decision()
 }

@@ -85,19 +85,22 @@ impl<'w> Look<'w> {
     /// Writes an ended run into the history.
     pub(crate) fn remember(&mut self, run: &Run) {
         let end = run.end.clone().unwrap_or_default();
-        self.state.history.insert(
-            0,
-            Ended {
-                revision: run.revision.clone(),
-                started_at: run.started_at,
-                ended_at: self.now(),
-                outcome: end.outcome,
-                reason: end.reason,
-                message: end.message,
-                images: run.images.clone(),
-                by: end.by,
-            },
-        );
+        self.enter_history(Ended {
+            revision: run.revision.clone(),
+            started_at: run.started_at,
+            ended_at: self.now(),
+            outcome: end.outcome,
+            reason: end.reason,
+            message: end.message,
+            images: run.images.clone(),
+            by: end.by,
+            replaced: run.replaced.clone(),
+        });
+    }
+
+    /// Writes into the history, newest first.
+    pub(crate) fn enter_history(&mut self, ended: Ended) {
+        self.state.history.insert(0, ended);
         self.state.history.truncate(HISTORY);
     }
 

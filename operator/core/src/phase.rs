@@ -12,8 +12,11 @@
 
 mod adopting;
 mod deleting;
+mod direct;
 mod ending;
+pub(crate) mod failed_set;
 mod held;
+mod lost;
 mod paused;
 mod preparing;
 mod promoting;
@@ -24,7 +27,8 @@ mod stable;
 mod stepping;
 mod template;
 
-pub(crate) use promoting::is_stable_whole;
+pub(crate) use direct::{is_known_good, is_same_but_for_annotations};
+pub(crate) use promoting::may_go_back;
 pub(crate) use stepping::advance;
 
 use crate::{

@@ -24,6 +24,23 @@ pub struct Plan {
     pub metrics: Vec<Metric>,
     /// Probability of a false Fail over the whole run, shared by the metrics.
     pub alpha: f64,
+    /// How the workload itself goes over to the new version.
+    #[serde(default)]
+    pub promotion: Promotion,
+    /// A template that was promoted before takes all steps again.
+    #[serde(default)]
+    pub analyse_known_good: bool,
+}
+
+/// How the workload itself goes over to the new version.
+#[derive(Clone, Copy, Debug, Default, PartialEq, Eq, Serialize, Deserialize)]
+#[serde(default)]
+pub struct Promotion {
+    /// The split of the last step stays while the workload rolls out; otherwise the canary carries everything.
+    pub keep: bool,
+    /// A failure half way brings stable's pods back; otherwise it waits for a person. Only where the canary carries
+    /// everything.
+    pub roll_back: bool,
 }
 
 /// A route to step.

@@ -37,6 +37,8 @@ reasons! {
     CanaryTaken,
     /// The workload rolls out, or rolled out, a template that was not judged.
     ChangedUnjudged,
+    /// A ConfigMap that stable's template names was changed in place.
+    ConfigChangedInPlace,
     /// An older Rollout has the workload or route.
     Conflicted,
     /// Requests in flight on the canary end.
@@ -47,6 +49,8 @@ reasons! {
     HoldingUndecided,
     /// A field of the spec, or an object that it names, is wrong.
     InvalidSpec,
+    /// The declared template was promoted before: it rolls out directly.
+    KnownGood,
     /// A metric failed.
     MetricFailed,
     /// The shortest hold is not over.
@@ -71,6 +75,8 @@ reasons! {
     PromotionFailed,
     /// The object is being taken down.
     Deleting,
+    /// The declared template is stable's but for annotations that make no new version: it rolls out directly.
+    Restarted,
     /// The template was taken back to stable's.
     Reverted,
     /// The frozen revision is gone.

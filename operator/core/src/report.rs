@@ -1,6 +1,6 @@
 //! Conditions as kstatus reads them, from the rest of a report.
 
-use crate::{Reason, Report, State, decision::Phase};
+use crate::{Reason, Report, State, config, decision::Phase};
 
 /// (type, status, reason, message) of every condition.
 pub(crate) fn conditions(report: &Report, state: &State) -> Vec<(String, Option<bool>, String, String)> {
@@ -23,7 +23,22 @@ pub(crate) fn conditions(report: &Report, state: &State) -> Vec<(String, Option<
         _ => Some(false),
     };
     conditions.push(condition("Promoted", promoted));
+    conditions.push(config_changed(report, state));
     conditions
+}
+
+/// Whether a ConfigMap was changed in place since stable became stable.
+fn config_changed(report: &Report, state: &State) -> (String, Option<bool>, String, String) {
+    let name = Reason::ConfigChangedInPlace.as_str().to_owned();
+    let changed = state.config.as_ref().filter(|seen| !seen.changed.is_empty());
+    match (changed, &state.stable) {
+        (Some(seen), _) => (name.clone(), Some(true), name, config::changed(&seen.changed, &seen.revision)),
+        (None, Some(_)) => {
+            let message = "no ConfigMap that stable's pod template names was changed in place";
+            (name, Some(false), "Unchanged".to_owned(), message.to_owned())
+        }
+        (None, None) => (name, None, report.reason.clone(), report.message.clone()),
+    }
 }
 
 /// Whether a change of the workload is held back until it is judged.

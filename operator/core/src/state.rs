@@ -20,6 +20,8 @@ pub struct State {
     pub run: Option<Run>,
     /// A revision that rolls out without having been judged, and why.
     pub unjudged: Option<Unjudged>,
+    /// Versions of the ConfigMaps that stable's template names.
+    pub config: Option<ConfigSeen>,
     /// The last operation.
     pub last_operation: Option<ConsumedOperation>,
     /// Operations, newest first, at most twenty: [`Self::last_operation`] is the first.
@@ -98,8 +100,22 @@ impl Adoption {
 pub struct Unjudged {
     /// Hash of its pod template.
     pub revision: String,
-    /// `NoHealthyStable` or `ChangedUnjudged`.
+    /// `NoHealthyStable`, `KnownGood`, `Restarted` or `ChangedUnjudged`.
     pub reason: String,
+    /// Since when.
+    pub since: Millis,
+}
+
+/// Versions of the ConfigMaps that a revision names, as they were when it became stable.
+#[derive(Clone, Debug, Default, PartialEq, Eq, Serialize, Deserialize)]
+#[serde(default)]
+pub struct ConfigSeen {
+    /// Hash of the pod template.
+    pub revision: String,
+    /// Version by name.
+    pub versions: BTreeMap<String, String>,
+    /// Names of those that were changed since.
+    pub changed: Vec<String>,
 }
 
 /// The version that serves.
@@ -119,6 +135,8 @@ pub struct Stable {
 pub struct Run {
     /// Hash of the pod template.
     pub revision: String,
+    /// The same without the annotations that make no new version.
+    pub plain: String,
     /// When it began.
     pub started_at: Millis,
     /// Replicas of the workload when it began.
@@ -161,6 +179,12 @@ pub struct Run {
     pub promoted_by: Option<String>,
     /// Its clocks stand still since a person paused it.
     pub still_since: Option<Millis>,
+    /// The workload was let go: some of stable's pods may be gone.
+    pub let_go: bool,
+    /// The revision that served when this one was promoted.
+    pub replaced: Option<String>,
+    /// Since when no pod of the workload is available.
+    pub lost_since: Option<Millis>,
     /// Why it ends, once it does. From then on the canary's weight never rises.
     pub end: Option<End>,
     /// How far the routes and temporary objects are taken down, once it ends.
@@ -196,6 +220,9 @@ pub enum Stage {
     PromotingFailed,
     /// The template was taken back in the middle of the promotion: stable's pods come back under the canary's cover.
     PromotingBack,
+    /// The workload had no available pod for so long that the declared template rolls out without being judged, under the
+    /// canary's cover.
+    StableLost,
     /// All traffic goes to the promoted workload, the canary goes.
     Finishing,
     /// All traffic goes to stable, the canary goes.
@@ -345,4 +372,7 @@ pub struct Ended {
     pub images: Vec<String>,
     /// Who, when it was an operation.
     pub by: Option<String>,
+    /// The revision that served before, when it was promoted.
+    #[serde(default)]
+    pub replaced: Option<String>,
 }

@@ -2,13 +2,14 @@
 //! temporary objects gone. In this order, so that no request is ever sent where nobody is.
 
 use crate::{
-    Millis, Reason,
+    Millis, Reason, capacity,
     course::{Course, RouteView},
     coverage,
     decision::Action,
     look::Look,
     state::{Run, Teardown, TeardownPart},
-    verify::{self, Target},
+    takeback,
+    verify::{self, Side, Target},
     world::LiveRoute,
 };
 
@@ -43,8 +44,22 @@ pub(crate) fn go_on(
             TeardownPart::Shift => {
                 // Where the user's own rules are live already there is nothing to shift.
                 let is_restored = course.routes.iter().all(RouteView::is_base);
+                let stable = look.state.stable.clone();
+                if !is_restored
+                    && let Some((left, why)) =
+                        takeback::left_to_canary(run, look.world, stable.as_ref(), course, patience)
+                {
+                    look.wake(capacity::deadline(run, course));
+                    heard_of(look, run, course, Target::AtMost(left), patience)?;
+                    verify::bring(look, course, Target::AtMost(left))?;
+                    run.verified_share = Some(left.min(run.verified_share.unwrap_or(left)));
+                    return Err((Reason::WaitingForStable, why));
+                }
                 let target = if is_restored { Target::Base } else { Target::StableOnly };
-                patiently(verify::bring(look, course, target), is_late)?;
+                heard_of(look, run, course, target, patience)?;
+                // A write is never passed over, only its verification.
+                let is_written = verify::is_at(course, target);
+                patiently(verify::bring(look, course, target), is_late && is_written)?;
                 run.verified_share = Some(0);
                 next(run, TeardownPart::Restore, now);
             }
@@ -71,6 +86,22 @@ pub(crate) fn go_on(
             }
         }
     }
+}
+
+/// Traffic leaves a canary that carried everything only for pods that every data plane has heard of.
+fn heard_of(
+    look: &Look<'_>,
+    run: &Run,
+    course: &Course<'_>,
+    target: Target<'_>,
+    patience: Patience,
+) -> Result<(), (Reason, String)> {
+    let Some(workload) = course.workload.filter(|_| takeback::is_bound(run, course)) else { return Ok(()) };
+    let available = takeback::available(workload, look.state.stable.as_ref());
+    if verify::is_at(course, target) || takeback::is_over(run, course, look.now(), available, patience) {
+        return Ok(());
+    }
+    verify::reachable(look, course, Side::Stable, available.min(workload.replicas))
 }
 
 fn next(run: &mut Run, part: TeardownPart, now: Millis) {

@@ -9,6 +9,7 @@ use crate::{
     decision::Action,
     look::Look,
     plan::Split,
+    routes,
     world::{DataPlane, LiveRoute, Telemetry},
 };
 
@@ -28,6 +29,8 @@ pub(crate) enum Target<'s> {
     Base,
     /// A split.
     Split(&'s Split),
+    /// At most this share to the canary, in basis points. A smaller one stays: the canary's weight only falls.
+    AtMost(u16),
     /// All traffic to stable, by either form: a route that someone restored already is not given our parts again.
     StableOnly,
 }
@@ -37,6 +40,10 @@ impl Target<'_> {
         match self {
             Self::Base => live.rules == route.base,
             Self::Split(split) => live.rules == route.wanted(Some(split)),
+            Self::AtMost(share) => {
+                let (live, is_matched) = routes::canary_share(&live.rules, &route.names);
+                !is_matched && live <= f64::from(share) / f64::from(routes::WHOLE) + 1e-9
+            }
             Self::StableOnly => live.rules == route.base || live.rules == route.wanted(Some(&Split::Share(0))),
         }
     }
@@ -45,9 +52,15 @@ impl Target<'_> {
         match self {
             Self::Base => route.wanted(None),
             Self::Split(split) => route.wanted(Some(split)),
+            Self::AtMost(share) => route.wanted(Some(&Split::Share(share))),
             Self::StableOnly => route.wanted(Some(&Split::Share(0))),
         }
     }
+}
+
+/// No route is left to be written.
+pub(crate) fn is_at(course: &Course<'_>, target: Target<'_>) -> bool {
+    course.routes.iter().all(|route| route.live.is_none_or(|live| target.is_met(route, live)))
 }
 
 /// Writes every route that is not at the target. Then says what is missing until all of them are verified there.

@@ -56,6 +56,18 @@ pub struct World {
     /// where a probe came back unpaused.
     #[serde(default)]
     pub no_policy_api: bool,
+    /// Versions of the ConfigMaps that stable's template names; None: not asked in this look.
+    #[serde(default)]
+    pub config_maps: Option<ConfigMaps>,
+}
+
+/// Versions of the ConfigMaps that a pod template names.
+#[derive(Clone, Debug, PartialEq, Eq, Serialize, Deserialize)]
+pub struct ConfigMaps {
+    /// Hash of the template.
+    pub revision: String,
+    /// Version by name; of those that exist.
+    pub versions: std::collections::BTreeMap<String, String>,
 }
 
 /// A person's or tool's request.
@@ -109,6 +121,9 @@ pub struct Workload {
     pub replicas: i32,
     /// Hash of the declared pod template, without what the Deployment controller adds.
     pub revision: String,
+    /// The same without the annotations that make no new version.
+    #[serde(default)]
+    pub plain: String,
     /// The declared pod template.
     pub template: Value,
     /// The pod template of stable's ReplicaSet, without what the Deployment controller adds; None when the ReplicaSet is
@@ -119,7 +134,7 @@ pub struct Workload {
     pub images: Vec<String>,
     /// Strategy, volumes or ports that cannot run beside themselves: what and why.
     pub unsupported: Option<String>,
-    /// Its ReplicaSets that have or want replicas, plus the one of the declared template and the one that is stable.
+    /// Its ReplicaSets that have or want replicas, plus those of the declared template, of stable and of the run.
     pub replica_sets: Vec<ReplicaSet>,
     /// A server-side dry run with a changed template came back paused: a change is held back. None: not asked in this
     /// look.
@@ -133,14 +148,23 @@ pub struct ReplicaSet {
     pub uid: String,
     /// Name.
     pub name: String,
+    /// Its resourceVersion: every write names it as a precondition.
+    #[serde(default)]
+    pub resource_version: String,
     /// Hash of its pod template, comparable to [`Workload::revision`].
     pub revision: String,
+    /// The same without the annotations that make no new version, comparable to [`Workload::plain`].
+    #[serde(default)]
+    pub plain: String,
     /// Wanted replicas.
     pub wanted: i32,
     /// Replicas that exist.
     pub replicas: i32,
     /// Available replicas.
     pub available: i32,
+    /// Why its pods are not there or not ready, if a reason is known (crash loop, unschedulable, quota).
+    #[serde(default)]
+    pub trouble: Option<String>,
 }
 
 /// The temporary Deployment.

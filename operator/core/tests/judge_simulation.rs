@@ -7,7 +7,7 @@
 use sluice_operator_core::{
     decision::Verdict,
     judge::{self, Question, tally},
-    plan::{Bad, Metric, Plan},
+    plan::{Bad, Metric, Plan, Promotion},
     state::{Config, Run},
     world::{Cell, DataPlane, Ready},
 };
@@ -52,6 +52,8 @@ fn plan(metric: Metric) -> Plan {
         progress_deadline_ms: 600_000,
         drain_ms: 10_000,
         metrics: vec![metric],
+        promotion: Promotion::default(),
+        analyse_known_good: false,
         alpha: 0.01,
     }
 }

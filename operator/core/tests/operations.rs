@@ -40,8 +40,6 @@ const FAILED: &str = "Retry rolls the workload out again, Undo goes back";
 const WAITS: &str = "Resume starts it, Undo takes its template back";
 const INVALID: &str = "the Rollout is invalid: spec.workload: the older Rollout";
 const DELETED: &str = "the Rollout is being deleted";
-const GONE: &str = "Undo writes the template of revision \"v1\" back";
-
 /// Where it stands, how it came there, and what each operation of [`KINDS`] is answered with.
 const TABLE: &[(&str, [&str; 2], [&str; 8])] = &[
     (
@@ -91,7 +89,7 @@ const TABLE: &[(&str, [&str; 2], [&str; 8])] = &[
     (
         "promoting: roll, half way",
         [ROLL, "run 7s\n"],
-        [LATE, "in full already", GONE, "Abort or Undo goes back", NOT_PAUSED, RUNS, DONE, "without analysis already"],
+        [LATE, "in full already", DONE, "Abort or Undo goes back", NOT_PAUSED, RUNS, DONE, "without analysis already"],
     ),
     (
         "promotion failed",
@@ -100,7 +98,7 @@ const TABLE: &[(&str, [&str; 2], [&str; 8])] = &[
             "until AwaitingApproval\noperation promote\nuntil WaitingForRollout\nrun 7s\nversion v2 only-canary\n\
              until PromotionFailed\n",
         ],
-        [DONE, LATE, GONE, FAILED, NOT_PAUSED, DONE, DONE, FAILED],
+        [DONE, LATE, DONE, FAILED, NOT_PAUSED, DONE, DONE, FAILED],
     ),
     (
         "promoting: back",

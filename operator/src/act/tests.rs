@@ -190,6 +190,26 @@ async fn what_is_ours_is_deleted_as_it_was_looked_at() {
 }
 
 #[tokio::test]
+async fn a_replica_set_is_scaled_and_deleted_only_as_it_was_looked_at() {
+    let observed = observed();
+    let (name, uid) = ("podinfo-5d".to_owned(), "set-uid".to_owned());
+    let scale = Action::ScaleReplicaSet {
+        name: name.clone(),
+        uid: uid.clone(),
+        resource_version: "11".to_owned(),
+        replicas: 0,
+    };
+    let scaled = call(&observed, scale).await;
+    assert_eq!(scaled.line, "PATCH /apis/apps/v1/namespaces/shop/replicasets/podinfo-5d/scale");
+    let metadata = json!({"uid": "set-uid", "resourceVersion": "11"});
+    assert_eq!(scaled.body, json!({"metadata": metadata, "spec": {"replicas": 0}}));
+    let delete = Action::DeleteReplicaSet { name, uid, resource_version: "11".to_owned() };
+    let deleted = call(&observed, delete).await;
+    assert_eq!(deleted.line, "DELETE /apis/apps/v1/namespaces/shop/replicasets/podinfo-5d");
+    assert_eq!(deleted.body["preconditions"], metadata);
+}
+
+#[tokio::test]
 async fn revisions_are_pruned_but_those_in_use() {
     let mut observed = observed();
     let made = |revision: &str| {

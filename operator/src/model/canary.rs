@@ -27,7 +27,7 @@ pub(crate) fn workload(owner: &Owner, object: &DynamicObject, pods: &[DynamicObj
         observed: observed(object),
         wanted: int(object, "/spec/replicas").unwrap_or(1) as i32,
         available: available(object),
-        trouble: pods.iter().find_map(trouble),
+        trouble: not_created(object).or_else(|| pods.iter().find_map(trouble)),
         deleting: meta.deletion_timestamp.is_some(),
     }
 }
@@ -39,8 +39,16 @@ pub(crate) fn available(object: &DynamicObject) -> i32 {
     (count("availableReplicas") - outdated).max(0) as i32
 }
 
+/// Why pods of a Deployment or ReplicaSet cannot even be created: a quota, a policy.
+pub(crate) fn not_created(object: &DynamicObject) -> Option<String> {
+    let condition = super::condition(at(object, "/status/conditions"), "ReplicaFailure")?;
+    let text = |field: &str| condition[field].as_str();
+    let message = text("message").unwrap_or("no message");
+    (condition["status"] == "True").then(|| format!("{}: {message}", text("reason").unwrap_or("FailedCreate")))
+}
+
 /// Why a pod is not ready, if a reason is known.
-fn trouble(pod: &DynamicObject) -> Option<String> {
+pub(crate) fn trouble(pod: &DynamicObject) -> Option<String> {
     let name = pod.metadata.name.as_deref().unwrap_or_default();
     let list = |path: &str| at(pod, path).and_then(Value::as_array).into_iter().flatten();
     for container in list("/status/initContainerStatuses").chain(list("/status/containerStatuses")) {

@@ -22,6 +22,24 @@ pub(crate) fn revision(template: &Value) -> String {
     })
 }
 
+/// Annotation that `kubectl rollout restart` sets.
+const RESTARTED_AT: &str = "kubectl.kubernetes.io/restartedAt";
+
+/// The same of a template without the annotations that make no new version: equal for a version and its restart.
+pub(crate) fn plain(template: &Value, ignored: &[String]) -> String {
+    let mut template = template.clone();
+    if let Some(metadata) = template.pointer_mut("/metadata").and_then(Value::as_object_mut) {
+        if let Some(annotations) = metadata.get_mut("annotations").and_then(Value::as_object_mut) {
+            annotations.retain(|name, _| name != RESTARTED_AT && !ignored.contains(name));
+        }
+        // None left is as good as none ever.
+        if metadata.get("annotations").and_then(Value::as_object).is_some_and(Map::is_empty) {
+            metadata.remove("annotations");
+        }
+    }
+    revision(&template)
+}
+
 /// Removes what the Deployment controller adds to a ReplicaSet's template.
 pub(crate) fn strip_controller_label(template: &mut Value) {
     if let Some(labels) = template.pointer_mut("/metadata/labels").and_then(Value::as_object_mut) {
@@ -63,7 +81,7 @@ fn write_object(map: &Map<String, Value>, out: &mut String) {
 mod tests {
     use serde_json::json;
 
-    use super::revision;
+    use super::{plain, revision};
 
     #[test]
     fn a_deployment_and_its_replica_set_have_the_same_revision() {
@@ -71,6 +89,20 @@ mod tests {
         let of_replica_set = json!({"spec": {"x": 1}, "metadata": {"labels": {"pod-template-hash": "5d", "app": "a"}}});
         assert_eq!(revision(&declared), revision(&of_replica_set));
         assert_eq!(revision(&declared).len(), 10);
+    }
+
+    #[test]
+    fn annotations_of_a_restart_and_listed_ones_make_no_new_version() {
+        let base = json!({"metadata": {"labels": {"app": "a"}}, "spec": {}});
+        let annotated = |annotations: serde_json::Value| json!({"metadata": {"labels": {"app": "a"}, "annotations": annotations}, "spec": {}});
+        let restarted = annotated(json!({"kubectl.kubernetes.io/restartedAt": "2026-01-01T00:00:00Z"}));
+        let reloaded = annotated(json!({"reload": "7"}));
+        assert_ne!(revision(&base), revision(&restarted));
+        assert_eq!(plain(&base, &[]), plain(&restarted, &[]));
+        assert_ne!(plain(&base, &[]), plain(&reloaded, &[]));
+        assert_eq!(plain(&base, &["reload".to_owned()]), plain(&reloaded, &["reload".to_owned()]));
+        let other = annotated(json!({"reload": "7", "checksum/config": "1"}));
+        assert_ne!(plain(&base, &["reload".to_owned()]), plain(&other, &["reload".to_owned()]));
     }
 
     #[test]

@@ -5,7 +5,9 @@ use sluice_crds::{
     names::CANARY_SUFFIX,
     quantity::{QuantityError, parse_duration_ms, parse_percent},
 };
-use sluice_operator_core::plan::{Bad, HeaderMatch, Hold, Metric, OnUndecided, Plan, RoutePlan, Split, Step};
+use sluice_operator_core::plan::{
+    Bad, HeaderMatch, Hold, Metric, OnUndecided, Plan, Promotion, RoutePlan, Split, Step,
+};
 use sluice_signals::DURATION_BOUNDS_MS;
 use thiserror::Error;
 
@@ -60,7 +62,17 @@ fn bounds() -> String {
 /// Parses the spec.
 pub(crate) fn plan(rollout: &Rollout) -> Result<Plan, PlanError> {
     let api::RolloutSpec { workload, service: _, routes, strategy, analysis } = &rollout.spec;
-    let api::Canary { steps, progress_deadline, drain, mirror_policies } = &strategy.canary;
+    let api::Canary {
+        steps,
+        progress_deadline,
+        drain,
+        mirror_policies,
+        promotion,
+        known_good,
+        // What these say of the template and the workload is for the model of the workload.
+        ignore_template_annotations: _,
+        tolerate: _,
+    } = &strategy.canary;
     let service = rollout.service_name();
     if service.len() + CANARY_SUFFIX.len() > SERVICE_NAME_MAX {
         return Err(PlanError::ServiceName { name: service.to_owned() });
@@ -77,6 +89,11 @@ pub(crate) fn plan(rollout: &Rollout) -> Result<Plan, PlanError> {
         mirror_policies: *mirror_policies,
         metrics: metrics.iter().enumerate().map(|(index, parsed)| metric(index, parsed)).collect::<Result<_, _>>()?,
         alpha,
+        promotion: Promotion {
+            keep: promotion.traffic == api::PromotionTraffic::Keep,
+            roll_back: promotion.on_failure == api::PromotionFailure::RollBack,
+        },
+        analyse_known_good: *known_good == api::KnownGood::Analyse,
     })
 }
 

@@ -74,9 +74,9 @@ fn consumed(last: &LastOperation) -> Result<ConsumedOperation, StateError> {
 }
 
 fn ended(entry: &HistoryEntry) -> Ended {
-    let HistoryEntry { revision, started_at, ended_at, outcome, reason, message, images, by } = entry.clone();
+    let HistoryEntry { revision, started_at, ended_at, outcome, reason, message, images, by, replaced } = entry.clone();
     let (started_at, ended_at) = (millis(&started_at), millis(&ended_at));
-    Ended { revision, started_at, ended_at, outcome, reason, message, images, by }
+    Ended { revision, started_at, ended_at, outcome, reason, message, images, by, replaced }
 }
 
 /// Writes the memory into a status.
@@ -130,9 +130,9 @@ fn last_operation(consumed: &ConsumedOperation) -> LastOperation {
 }
 
 fn history_entry(ended: &Ended) -> HistoryEntry {
-    let Ended { revision, started_at, ended_at, outcome, reason, message, images, by } = ended.clone();
+    let Ended { revision, started_at, ended_at, outcome, reason, message, images, by, replaced } = ended.clone();
     let (started_at, ended_at) = (time(started_at), time(ended_at));
-    HistoryEntry { revision, started_at, ended_at, outcome, reason, message, images, by }
+    HistoryEntry { revision, started_at, ended_at, outcome, reason, message, images, by, replaced }
 }
 
 /// As JSON. The core's memory is plain data with string keys, which JSON always takes.
@@ -180,6 +180,7 @@ mod tests {
                 message: "it is good".to_owned(),
                 images: vec!["podinfo:1".to_owned()],
                 by: None,
+                replaced: Some("0".to_owned()),
             }],
             ..State::default()
         }

@@ -126,6 +126,61 @@ fn the_template_of_stable_is_read_from_the_replica_set_that_it_is_pinned_to() {
 }
 
 #[test]
+fn replica_sets_of_stable_and_of_the_run_are_seen_without_pods_too() {
+    let mut observed = observed();
+    let set = replica_set("old", "deployment-uid", "podinfo:0", 0);
+    observed.seen.replica_sets = vec![set];
+    assert_eq!(world(&observed, PROXY, 0).workload.unwrap().replica_sets, []);
+    let stable = Stable { revision: "x".to_owned(), uid: "old-uid".to_owned(), name: "old".to_owned() };
+    observed.state.stable = Some(stable);
+    assert_eq!(world(&observed, PROXY, 0).workload.unwrap().replica_sets.len(), 1);
+}
+
+#[test]
+fn a_restart_is_told_from_a_new_version() {
+    let mut observed = observed();
+    observed.seen.replica_sets = vec![replica_set("serving", "deployment-uid", "podinfo:2", 3)];
+    let template = observed.seen.workload.as_mut().unwrap().data.pointer_mut("/spec/template/metadata").unwrap();
+    template["annotations"] = json!({"kubectl.kubernetes.io/restartedAt": "now"});
+    let workload = world(&observed, PROXY, 0).workload.unwrap();
+    assert_ne!(workload.replica_sets[0].revision, workload.revision);
+    assert_eq!(workload.replica_sets[0].plain, workload.plain);
+}
+
+#[test]
+fn a_promotion_is_judged_by_replica_sets_and_not_by_conditions() {
+    let mut observed = observed();
+    observed.seen.replica_sets = vec![replica_set("new", "deployment-uid", "podinfo:2", 3)];
+    let before = world(&observed, PROXY, 0);
+    let stale = json!([{"type": "Progressing", "status": "False", "reason": "ProgressDeadlineExceeded"}]);
+    observed.seen.workload.as_mut().unwrap().data["status"]["conditions"] = stale;
+    assert_eq!(world(&observed, PROXY, 0), before);
+}
+
+#[test]
+fn trouble_of_a_replica_set_is_that_of_its_own_pods_or_why_there_are_none() {
+    let mut observed = observed();
+    let mut pod = object(
+        "{metadata: {name: p, ownerReferences: [{apiVersion: apps/v1, kind: ReplicaSet, name: new, uid: new-uid}]}}",
+    );
+    pod.data = json!({"status": {"conditions": [{"type": "PodScheduled", "status": "False", "reason": "Unschedulable",
+        "message": "no room"}]}});
+    observed.seen.workload_pods = vec![pod];
+    observed.seen.replica_sets = vec![
+        replica_set("new", "deployment-uid", "podinfo:2", 1),
+        replica_set("serving", "deployment-uid", "podinfo:1", 3),
+    ];
+    let said = |observed: &Observed| {
+        let sets = world(observed, PROXY, 0).workload.unwrap().replica_sets;
+        sets.into_iter().map(|set| set.trouble).collect::<Vec<_>>()
+    };
+    assert_eq!(said(&observed), [Some("Unschedulable: pod p: no room".to_owned()), None]);
+    observed.seen.replica_sets[1].data["status"]["conditions"] = json!([{"type": "ReplicaFailure", "status": "True",
+        "reason": "FailedCreate", "message": "exceeded quota"}]);
+    assert_eq!(said(&observed)[1].as_deref(), Some("FailedCreate: exceeded quota"));
+}
+
+#[test]
 fn a_workload_that_its_controller_has_not_seen_is_said_to_be_so() {
     let mut observed = observed();
     observed.seen.workload.as_mut().unwrap().metadata.generation = Some(3);
@@ -145,7 +200,7 @@ fn what_bears_no_second_set_of_pods_is_refused_by_name() {
         (
             "/spec/template/spec",
             json!({"volumes": [{"name": "data", "persistentVolumeClaim": {"claimName": "disk"}}]}),
-            "persistentVolumeClaim \"disk\"",
+            "persistentVolumeClaim \"disk\", which does not exist",
         ),
         ("/spec/selector", json!({"matchExpressions": []}), "matchLabels"),
     ] {

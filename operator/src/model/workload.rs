@@ -10,8 +10,11 @@ use sluice_operator_core::{
     world::{ReplicaSet, Workload},
 };
 
-use super::hash;
-use crate::objects::{at, int, relabel::Relabel, strings};
+use super::{bearing, canary, hash};
+use crate::{
+    objects::{at, int, relabel::Relabel, strings},
+    observe::Observed,
+};
 
 /// The labels of its pods.
 pub(crate) fn template_labels(workload: &DynamicObject) -> BTreeMap<String, String> {
@@ -19,45 +22,36 @@ pub(crate) fn template_labels(workload: &DynamicObject) -> BTreeMap<String, Stri
 }
 
 /// The workload as the core sees it.
-pub(crate) fn workload(
-    object: &DynamicObject,
-    service: Option<&DynamicObject>,
-    (replica_sets, stable): (&[DynamicObject], Option<&Stable>),
-    held_back: Option<bool>,
-) -> Workload {
+pub(crate) fn workload(object: &DynamicObject, observed: &Observed) -> Workload {
+    let Observed { rollout, seen, held_back, .. } = observed;
+    let canary = &rollout.spec.strategy.canary;
     let template = at(object, "/spec/template").cloned().unwrap_or_default();
     let revision = hash::revision(&template);
+    let refused = bearing::refused(object, &seen.claims, canary);
     Workload {
         resource_version: object.metadata.resource_version.clone().unwrap_or_default(),
-        observed: observed(object),
+        observed: self::observed(object),
         label: object.metadata.labels.as_ref().and_then(|labels| labels.get(LABEL_ROLLOUT)).cloned(),
         paused: at(object, "/spec/paused").and_then(Value::as_bool).unwrap_or(false),
         replicas: int(object, "/spec/replicas").unwrap_or(1) as i32,
-        replica_sets: own_replica_sets(object, &revision, stable, replica_sets),
+        replica_sets: own_replica_sets(object, &revision, observed),
+        plain: hash::plain(&template, &canary.ignore_template_annotations),
         images: images(&template),
-        stable_template: stable.and_then(|stable| stable_template(object, stable, replica_sets)),
-        unsupported: unsupported(object, service),
+        stable_template: observed
+            .state
+            .stable
+            .as_ref()
+            .and_then(|stable| stable_template(object, stable, &seen.replica_sets)),
+        unsupported: refused.or_else(|| unsupported(object, seen.service.as_ref())),
         revision,
         template,
-        held_back,
+        held_back: *held_back,
     }
 }
 
 /// Its controller has seen what is declared now.
 pub(crate) fn observed(object: &DynamicObject) -> bool {
     int(object, "/status/observedGeneration").unwrap_or(0) >= object.metadata.generation.unwrap_or(0)
-}
-
-fn own_replica_sets(
-    workload: &DynamicObject,
-    declared: &str,
-    stable: Option<&Stable>,
-    replica_sets: &[DynamicObject],
-) -> Vec<ReplicaSet> {
-    // Scaled to zero stable's still is what comes back when the workload is scaled up under a pause.
-    let is_stable = |set: &ReplicaSet| stable.is_some_and(|stable| stable.uid == set.uid);
-    let counts = |set: &ReplicaSet| set.wanted > 0 || set.replicas > 0 || set.revision == declared || is_stable(set);
-    replica_sets.iter().filter(|set| is_own(workload, set)).map(replica_set).filter(counts).collect()
 }
 
 fn is_own(workload: &DynamicObject, set: &DynamicObject) -> bool {
@@ -75,16 +69,44 @@ fn stable_template(workload: &DynamicObject, stable: &Stable, replica_sets: &[Dy
     (hash::revision(&template) == stable.revision).then_some(template)
 }
 
-fn replica_set(object: &DynamicObject) -> ReplicaSet {
+fn own_replica_sets(workload: &DynamicObject, declared: &str, observed: &Observed) -> Vec<ReplicaSet> {
+    let Observed { rollout, state, seen, .. } = observed;
+    let ignored = &rollout.spec.strategy.canary.ignore_template_annotations;
+    let is_named = |set: &ReplicaSet| {
+        set.revision == declared
+            || state.stable.as_ref().is_some_and(|stable| stable.uid == set.uid)
+            || state.run.as_ref().is_some_and(|run| run.revision == set.revision)
+    };
+    let counts = |set: &ReplicaSet| set.wanted > 0 || set.replicas > 0 || is_named(set);
+    let sets = seen.replica_sets.iter().filter(|set| is_own(workload, set));
+    sets.map(|set| replica_set(set, ignored, &seen.workload_pods)).filter(counts).collect()
+}
+
+fn replica_set(object: &DynamicObject, ignored: &[String], pods: &[DynamicObject]) -> ReplicaSet {
     let count = |path: &str| int(object, path).unwrap_or(0) as i32;
+    let template = at(object, "/spec/template");
+    let mut without = template.cloned().unwrap_or_default();
+    hash::strip_controller_label(&mut without);
     ReplicaSet {
         uid: object.metadata.uid.clone().unwrap_or_default(),
         name: object.metadata.name.clone().unwrap_or_default(),
-        revision: at(object, "/spec/template").map(hash::revision).unwrap_or_default(),
+        resource_version: object.metadata.resource_version.clone().unwrap_or_default(),
+        revision: template.map(hash::revision).unwrap_or_default(),
+        plain: hash::plain(&without, ignored),
+        trouble: trouble(object, pods),
         wanted: int(object, "/spec/replicas").unwrap_or(1) as i32,
         replicas: count("/status/replicas"),
         available: count("/status/availableReplicas"),
     }
+}
+
+/// Why pods of a ReplicaSet are not there, or not ready.
+fn trouble(set: &DynamicObject, pods: &[DynamicObject]) -> Option<String> {
+    let is_own = |pod: &&DynamicObject| {
+        let mut owners = pod.metadata.owner_references.iter().flatten();
+        owners.any(|owner| Some(&owner.uid) == set.metadata.uid.as_ref())
+    };
+    canary::not_created(set).or_else(|| pods.iter().filter(is_own).find_map(canary::trouble))
 }
 
 fn images(template: &Value) -> Vec<String> {
@@ -94,30 +116,6 @@ fn images(template: &Value) -> Vec<String> {
 
 /// What would not bear a second set of pods beside the first, and why.
 fn unsupported(workload: &DynamicObject, service: Option<&DynamicObject>) -> Option<String> {
-    if at(workload, "/spec/strategy/type").and_then(Value::as_str) == Some("Recreate") {
-        return Some(
-            "spec.strategy.type of the workload is Recreate: a promotion would stop every pod at once; use RollingUpdate"
-                .to_owned(),
-        );
-    }
-    let pod = at(workload, "/spec/template/spec")?;
-    let list = |path: &str| pod.pointer(path).and_then(Value::as_array).into_iter().flatten();
-    if pod["hostNetwork"] == true {
-        return Some("hostNetwork: the canary's pods could not bind the ports of stable's on the same node".to_owned());
-    }
-    for container in list("/containers").chain(list("/initContainers")) {
-        if container["ports"].as_array().is_some_and(|ports| ports.iter().any(|port| port["hostPort"].is_u64())) {
-            let name = container["name"].as_str().unwrap_or_default();
-            return Some(format!("container {name:?} has a hostPort, which only one pod of a node can bind"));
-        }
-    }
-    for volume in list("/volumes") {
-        if let Some(claim) = volume.pointer("/persistentVolumeClaim/claimName").and_then(Value::as_str) {
-            return Some(format!(
-                "the pods share the persistentVolumeClaim {claim:?}, which stable and canary would write at once"
-            ));
-        }
-    }
     let selectors =
         (strings(at(workload, "/spec/selector/matchLabels")), service.map(|s| strings(at(s, "/spec/selector"))));
     // A missing or empty Service is reported as such.

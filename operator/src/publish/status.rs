@@ -194,10 +194,11 @@ mod tests {
     }
 
     #[test]
-    fn all_five_conditions_are_always_there() {
+    fn all_conditions_are_always_there() {
         let status = at_second(1, true, None);
         let types: Vec<_> = status.conditions.iter().map(|c| (c.type_.as_str(), c.status.as_str())).collect();
-        let expected = ["Reconciling", "Stalled", "Adopted", "Promoted"].map(|type_| (type_, "Unknown"));
+        let expected =
+            ["Reconciling", "Stalled", "Adopted", "Promoted", "ConfigChangedInPlace"].map(|type_| (type_, "Unknown"));
         assert_eq!(types[0], ("Ready", "True"));
         assert_eq!(types[1..], expected);
         assert_eq!((status.step.as_deref(), status.weight.as_deref()), (Some("2/4"), Some("0.25%")));

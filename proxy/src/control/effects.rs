@@ -153,8 +153,6 @@ impl Effects {
             let api = self.writer.api(&name.namespace);
             let wanted = |live: &_| status::route(live, plan, &self.controller, now);
             self.writer.write(&api, &**route, plan.generation, wanted).await;
-            // Where nothing is to be written nothing is waited for, and configuration is to go out meanwhile.
-            tokio::task::yield_now().await;
         }
     }
 }

@@ -27,7 +27,7 @@ const CONTROLLER: &str = "sluice.dev/gateway-controller";
 pub fn resources(dir: &Path) -> anyhow::Result<Vec<Resource>> {
     let translation = translate::translate(&load(dir)?, &PortAllocations::identity(), CONTROLLER);
     complain(&translation);
-    Ok(translation.resources.into_values().map(Arc::unwrap_or_clone).collect())
+    Ok(translation.resources.into_values().collect())
 }
 
 /// Reads every `.yaml`, `.yml` and `.json` file of a folder. A folder without a GatewayClass means that every Gateway in it
@@ -176,6 +176,6 @@ endpoints: [{addresses: [127.0.0.1]}]
         std::fs::remove_dir_all(&dir).unwrap();
         let of_tenant =
             translate::translate(&parse(MANIFESTS).unwrap(), &PortAllocations::identity(), super::CONTROLLER);
-        assert!(endpoints(of_tenant.resources.values().map(|resource| &**resource)).is_empty());
+        assert!(endpoints(of_tenant.resources.values()).is_empty());
     }
 }

@@ -49,7 +49,7 @@ use crate::control::{
     ports::PortAllocations,
     publish::Publisher,
     server::Control,
-    translate::{Translation, Translator},
+    translate::Translation,
     watch::Caches,
 };
 
@@ -115,10 +115,9 @@ async fn work(
     let effects = Effects::new(args, client, control);
     let translating = async {
         let mut ports = PortAllocations::from_range(args.ports.0.clone());
-        let mut translator = Translator::default();
         loop {
             serving.send_replace(caches.pods().serving);
-            let translation = step(args, control, &caches, &mut ports, &mut translator)?;
+            let translation = step(args, control, &caches, &mut ports)?;
             translated.send_replace(Arc::new(translation));
             ready.send_replace(true);
             changed.notified().await;
@@ -132,22 +131,16 @@ async fn work(
 }
 
 /// One translation, published.
-fn step(
-    args: &Args,
-    control: &Control,
-    caches: &Caches,
-    ports: &mut PortAllocations,
-    translator: &mut Translator,
-) -> anyhow::Result<Translation> {
+fn step(args: &Args, control: &Control, caches: &Caches, ports: &mut PortAllocations) -> anyhow::Result<Translation> {
     let started = std::time::Instant::now();
     let objects = caches.objects();
     let own = caches.own_services();
     let classes = translate::class::plans(&objects, &args.controller_name);
     let wanted = translate::gateway::wanted_ports(&objects, &classes);
     ports.reconcile(&wanted, &services::in_service(own.values().map(|service| &**service)));
-    let translation = translator.translate(&objects, ports, &args.controller_name);
+    let translation = translate::translate(&objects, ports, &args.controller_name);
     control.metrics.translation.observe(started.elapsed().as_secs_f64());
-    let update = control.publisher.publish(&translation.resources).context("cannot encode a resource")?;
+    let update = control.publisher.publish(translation.resources.clone()).context("cannot encode a resource")?;
     control.metrics.update.set(update);
     Ok(translation)
 }

@@ -7,7 +7,7 @@ use std::{
     collections::{BTreeMap, BTreeSet},
     fmt::Debug,
     hash::Hash,
-    sync::{Arc, Mutex, PoisonError},
+    sync::Arc,
 };
 
 use futures::StreamExt as _;
@@ -39,10 +39,10 @@ const TIMEOUT_SECONDS: u32 = 30;
 /// The caches.
 pub struct Caches {
     namespace: String,
-    classes: Guarded<GatewayClass>,
-    gateways: Guarded<Gateway>,
-    routes: Guarded<HttpRoute>,
-    grants: Guarded<ReferenceGrant>,
+    classes: Store<DeserializeGuard<GatewayClass>>,
+    gateways: Store<DeserializeGuard<Gateway>>,
+    routes: Store<DeserializeGuard<HttpRoute>>,
+    grants: Store<DeserializeGuard<ReferenceGrant>>,
     namespaces: Store<PartialObjectMeta<Namespace>>,
     services: Store<Service>,
     slices: Store<EndpointSlice>,
@@ -64,10 +64,10 @@ impl Caches {
         let all = client.clone();
         let caches = Self {
             namespace: namespace.to_owned(),
-            classes: Guarded::new(cache(Api::all(all.clone()), changed)),
-            gateways: Guarded::new(cache(Api::all(all.clone()), changed)),
-            routes: Guarded::new(cache(Api::all(all.clone()), changed)),
-            grants: Guarded::new(cache(Api::all(all.clone()), changed)),
+            classes: cache(Api::all(all.clone()), changed),
+            gateways: cache(Api::all(all.clone()), changed),
+            routes: cache(Api::all(all.clone()), changed),
+            grants: cache(Api::all(all.clone()), changed),
             namespaces: cache(Api::all(all.clone()), changed),
             services: cache(Api::all(all.clone()), changed),
             slices: cache(Api::all(all.clone()), changed),
@@ -79,10 +79,10 @@ impl Caches {
 
     async fn wait(&self) -> anyhow::Result<()> {
         tokio::try_join!(
-            self.classes.store.wait_until_ready(),
-            self.gateways.store.wait_until_ready(),
-            self.routes.store.wait_until_ready(),
-            self.grants.store.wait_until_ready(),
+            self.classes.wait_until_ready(),
+            self.gateways.wait_until_ready(),
+            self.routes.wait_until_ready(),
+            self.grants.wait_until_ready(),
             self.namespaces.wait_until_ready(),
             self.services.wait_until_ready(),
             self.slices.wait_until_ready(),
@@ -94,10 +94,10 @@ impl Caches {
     /// The objects of this moment.
     pub fn objects(&self) -> Objects {
         let mut objects = Objects {
-            classes: self.classes.readable().into_values().collect(),
-            gateways: self.gateways.readable(),
-            routes: self.routes.readable(),
-            grants: self.grants.readable().into_values().collect(),
+            classes: readable(&self.classes),
+            gateways: by_name(readable(&self.gateways)),
+            routes: by_name(readable(&self.routes)),
+            grants: readable(&self.grants),
             services: self.services.state().into_iter().map(|service| (Name::of(&service.metadata), service)).collect(),
             ..Objects::default()
         };
@@ -179,42 +179,18 @@ where
     store
 }
 
-/// A cache of objects some of which may not be readable.
-struct Guarded<K: Resource<DynamicType = ()> + Clone + 'static> {
-    store: Store<DeserializeGuard<K>>,
-    /// Those that were given out. One that has not changed since is given out as the very same, by which a translation
-    /// knows that it has not.
-    given: Mutex<BTreeMap<Name, Given<K>>>,
-}
-
-/// An object as the cache has it, and as it is given out; none when it cannot be read.
-type Given<K> = (Arc<DeserializeGuard<K>>, Option<Arc<K>>);
-
-impl<K: Resource<DynamicType = ()> + Clone + 'static> Guarded<K> {
-    fn new(store: Store<DeserializeGuard<K>>) -> Self {
-        Self { store, given: Mutex::default() }
-    }
-
-    /// The objects that can be read.
-    fn readable(&self) -> BTreeMap<Name, Arc<K>> {
-        let mut given = self.given.lock().unwrap_or_else(PoisonError::into_inner);
-        let mut known = std::mem::take(&mut *given);
-        for guard in self.store.state() {
-            let name = Name::of(guard.meta());
-            let earlier = known.remove(&name).filter(|(earlier, _)| Arc::ptr_eq(earlier, &guard));
-            let object = earlier.map_or_else(|| read(&guard), |(_, object)| object);
-            given.insert(name, (guard, object));
-        }
-        given.iter().filter_map(|(name, (_, object))| Some((name.clone(), object.clone()?))).collect()
-    }
-}
-
-fn read<K: Resource<DynamicType = ()> + Clone>(guard: &DeserializeGuard<K>) -> Option<Arc<K>> {
-    match &guard.0 {
+/// The objects of a cache that can be read.
+fn readable<K: Resource<DynamicType = ()> + Clone + 'static>(store: &Store<DeserializeGuard<K>>) -> Vec<Arc<K>> {
+    let read = |object: Arc<DeserializeGuard<K>>| match &object.0 {
         Ok(object) => Some(Arc::new(object.clone())),
         Err(invalid) => {
             tracing::warn!(kind = %K::kind(&()), name = %Name::of(&invalid.metadata), error = invalid.error, "Object left out");
             None
         }
-    }
+    };
+    store.state().into_iter().filter_map(read).collect()
+}
+
+fn by_name<K: Resource>(objects: Vec<Arc<K>>) -> BTreeMap<Name, Arc<K>> {
+    objects.into_iter().map(|object| (Name::of(object.meta()), object)).collect()
 }

@@ -63,6 +63,8 @@ fn plan(bad: Bad) -> Plan {
         progress_deadline_ms: 600_000,
         drain_ms: 10_000,
         metrics: vec![Metric { name: "m".to_owned(), bad, compare: None, objective: Some(0.01) }],
+        promotion: crate::plan::Promotion::default(),
+        analyse_known_good: false,
         alpha: 0.01,
     }
 }

@@ -6,7 +6,7 @@ use crate::{
     look::Look,
     phase,
     state::{Run, Stage},
-    undo,
+    takeback, undo,
     world::{Operation, OperationKind},
 };
 
@@ -87,7 +87,9 @@ fn promote_full(look: &mut Look<'_>, run: &mut Run, operation: &Operation) -> Re
 fn abort(look: &mut Look<'_>, run: &mut Run, course: &Course<'_>, operation: &Operation) -> Result<(), String> {
     match run.stage {
         Stage::Preparing | Stage::Stepping | Stage::PromotingScale | Stage::PromotingShift => {}
-        Stage::PromotingRoll | Stage::PromotingFailed if is_whole(look, run, course) => {}
+        // Pods of the old version may be gone: they come back while the canary carries the traffic.
+        Stage::PromotingRoll | Stage::PromotingFailed
+            if takeback::is_bound(run, course) || is_whole(look, run, course) => {}
         Stage::PromotingRoll | Stage::PromotingFailed => {
             return Err(format!(
                 "pods of the old version are gone already; Undo writes the template of revision {:?} back: they come back \
@@ -130,7 +132,7 @@ fn resume(look: &mut Look<'_>, run: &mut Run) -> Result<(), String> {
 fn retry(look: &mut Look<'_>, run: &mut Run) -> Result<(), String> {
     match run.stage {
         Stage::PromotingFailed => retry_promotion(look, run),
-        Stage::PromotingBack | Stage::RollingBack | Stage::RolledBack => {
+        Stage::PromotingBack | Stage::StableLost | Stage::RollingBack | Stage::RolledBack => {
             Err("the run is still going back to stable; ask again when the phase is RolledBack".to_owned())
         }
         Stage::Finishing => Err(too_late(run)),
@@ -140,7 +142,7 @@ fn retry(look: &mut Look<'_>, run: &mut Run) -> Result<(), String> {
 
 fn undo(look: &mut Look<'_>, run: &mut Run, course: &Course<'_>, operation: &Operation) -> Result<(), String> {
     match run.stage {
-        Stage::Finishing | Stage::PromotingBack | Stage::RolledBack => return Err(too_late(run)),
+        Stage::Finishing | Stage::PromotingBack | Stage::StableLost | Stage::RolledBack => return Err(too_late(run)),
         _ => {}
     }
     let Some(workload) = course.workload else {
@@ -189,14 +191,14 @@ fn skip_analysis(run: &mut Run, course: &Course<'_>) -> Result<(), String> {
 }
 
 fn is_whole(look: &Look<'_>, run: &Run, course: &Course<'_>) -> bool {
-    course.workload.is_some_and(|workload| phase::is_stable_whole(look, run, workload))
+    course.workload.is_some_and(|workload| phase::may_go_back(look, run, course, workload))
 }
 
 /// Why nothing can be asked of a run at its end.
 fn too_late(run: &Run) -> String {
     match run.stage {
         Stage::Finishing => "the revision is promoted; to go back declare the old template again",
-        Stage::PromotingBack | Stage::RollingBack | Stage::RolledBack => {
+        Stage::PromotingBack | Stage::StableLost | Stage::RollingBack | Stage::RolledBack => {
             "the run is going back to stable already; when it is RolledBack, Retry starts the revision again, Undo takes \
              its template back, and another template starts a new run"
         }

@@ -75,8 +75,11 @@ pub(super) fn look_at(look: &mut Look<'_>, workload: &Workload) -> Next {
     let message = "no version of the workload is completely available, so there is nothing to go back to: the declared \
                    template rolls out without being judged";
     look.warn(Reason::NoHealthyStable, message);
-    look.state.unjudged =
-        Some(Unjudged { revision: workload.revision.clone(), reason: Reason::NoHealthyStable.as_str().to_owned() });
+    look.state.unjudged = Some(Unjudged {
+        revision: workload.revision.clone(),
+        reason: Reason::NoHealthyStable.as_str().to_owned(),
+        since: look.now(),
+    });
     look.act(Action::SetPaused { paused: false, resource_version: workload.resource_version.clone() });
     look.say(Phase::Adopting, Reason::NoHealthyStable, message)
 }
@@ -95,6 +98,11 @@ pub(super) fn pin(look: &mut Look<'_>, set: &ReplicaSet) -> Next {
     Next::Again
 }
 
+/// Why pods of a ReplicaSet are not there or not ready, in brackets, where that is known.
+pub(super) fn trouble(set: Option<&ReplicaSet>) -> String {
+    set.and_then(|set| set.trouble.as_ref()).map(|trouble| format!(" ({trouble})")).unwrap_or_default()
+}
+
 pub(super) fn waiting(workload: &Workload) -> String {
     if workload.replicas == 0 {
         return "the workload is scaled to zero; scale it up".to_owned();
@@ -102,7 +110,8 @@ pub(super) fn waiting(workload: &Workload) -> String {
     let of_revision = workload.replica_sets.iter().find(|set| set.revision == workload.revision);
     let available = of_revision.map_or(0, |set| set.available);
     format!(
-        "{available} of {} pods of the declared template are available; the workload's own rollout must come to its end",
-        workload.replicas
+        "{available} of {} pods of the declared template are available{}; the workload's own rollout must come to its end",
+        workload.replicas,
+        trouble(of_revision)
     )
 }

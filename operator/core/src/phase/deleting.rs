@@ -9,7 +9,7 @@ use crate::{
     judge,
     look::{Look, Next},
     operation,
-    phase::{ending, promoting, run::LOOK_AGAIN_MS, settled},
+    phase::{ending, failed_set, promoting, run::LOOK_AGAIN_MS, settled},
     state::{Run, Stage},
     teardown::{self, Patience},
     world::{Telemetry, Workload},
@@ -66,6 +66,8 @@ fn take_down(look: &mut Look<'_>, mut run: Run) -> Next {
         look.state.run = Some(run);
         return look.say(Phase::Deleting, Reason::WaitingForRollout, message);
     }
+    // Not waited for: it brings stable's pods back, and those are waited for.
+    let _ = failed_set::take_down(look, &run, &course);
     if let Err((reason, message)) = teardown::go_on(look, &mut run, &course, Patience::Bounded) {
         look.state.run = Some(run);
         return look.say(Phase::Deleting, reason, format!("the run ends: {message}"));

@@ -5,9 +5,10 @@ use crate::{
     course::Course,
     decision::Phase,
     look::{Look, Next},
-    phase::run::ROLLED_BACK,
+    phase::{failed_set, run::ROLLED_BACK},
     plan::Split,
     state::{Run, Stage},
+    takeback,
     teardown::{self, Patience},
     verify::{self, Side},
 };
@@ -15,7 +16,9 @@ use crate::{
 /// The promoted workload takes the traffic from the canary, and the canary goes.
 pub(super) fn finishing(look: &mut Look<'_>, run: &mut Run, course: &Course<'_>) -> Next {
     let is_on_canary = course.routes.iter().any(|route| !route.is_base() && route.split != Some(Split::Share(0)));
-    let wanted = course.workload.map_or(0, |workload| workload.replicas.min(run.replicas));
+    let wanted = course.workload.map_or(0, |workload| {
+        workload.replicas.min(run.replicas).min(takeback::available(workload, look.state.stable.as_ref()))
+    });
     let reachable = if is_on_canary { verify::reachable(look, course, Side::Stable, wanted) } else { Ok(()) };
     if let Err((reason, message)) = reachable {
         return look.say(Phase::Finishing, reason, format!("revision {:?} is complete: {message}", run.revision));
@@ -32,7 +35,10 @@ pub(super) fn finishing(look: &mut Look<'_>, run: &mut Run, course: &Course<'_>)
 /// All traffic goes to stable, and the canary goes.
 pub(super) fn rolling_back(look: &mut Look<'_>, run: &mut Run, course: &Course<'_>) -> Next {
     let end = run.end.clone().unwrap_or_default();
-    if let Err((_, waiting)) = teardown::go_on(look, run, course, Patience::Endless) {
+    let routed = teardown::go_on(look, run, course, Patience::Endless);
+    // After the routes: the traffic comes first.
+    let left = failed_set::take_down(look, run, course);
+    if let Some(waiting) = routed.err().map(|(_, waiting)| waiting).or(left) {
         // The cause is what a person looks for; what is waited for stands beside it.
         return look.say_as(Phase::RollingBack, &end.reason, format!("{}; {waiting}", end.message));
     }
@@ -57,6 +63,7 @@ pub(super) fn forget(run: &mut Run) {
 fn remember_why(run: &mut Run) {
     *run = Run {
         revision: run.revision.clone(),
+        plain: run.plain.clone(),
         started_at: run.started_at,
         replicas: run.replicas,
         images: run.images.clone(),

@@ -15,7 +15,9 @@ pub(super) fn look_at(look: &mut Look<'_>, workload: &Workload) -> Next {
     let is_reverted = stable.as_ref().is_some_and(|stable| stable.revision == workload.revision);
     let is_gone =
         stable.is_none_or(|stable| workload.observed && workload.replica_sets.iter().all(|s| s.uid != stable.uid));
-    if is_reverted || is_gone || workload.revision != run.revision {
+    // Another restart of what was rejected is no new version.
+    let is_same = workload.revision == run.revision || (!run.plain.is_empty() && run.plain == workload.plain);
+    if is_reverted || is_gone || !is_same {
         look.state.run = None;
         return Next::Again;
     }

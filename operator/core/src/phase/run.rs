@@ -8,7 +8,7 @@ use crate::{
     judge::{self, Judgement, Question},
     look::{Look, Next},
     operation,
-    phase::{ending, paused, preparing, promoting, stepping, template},
+    phase::{ending, lost, paused, preparing, promoting, stepping, template},
     plan::{Plan, Split},
     state::{End, Progress, Run, Stage, Teardown, TeardownPart},
     undo,
@@ -38,6 +38,7 @@ pub(super) fn look_at(look: &mut Look<'_>) -> Next {
         course.settle(&mut run);
     }
     template::follow(look, &mut run, &course);
+    lost::follow(look, &mut run, &course);
     let mut next = Next::Again;
     for _ in 0..MAX_CHANGES {
         next = stage(look, &mut run, &course);
@@ -79,6 +80,7 @@ fn stage(look: &mut Look<'_>, run: &mut Run, course: &Course<'_>) -> Next {
         Stage::PromotingRoll => promoting::roll(look, run, course),
         Stage::PromotingFailed => promoting::failed(look, run, course),
         Stage::PromotingBack => promoting::back(look, run, course),
+        Stage::StableLost => lost::look_at(look, run, course),
         Stage::Finishing => ending::finishing(look, run, course),
         Stage::RollingBack => ending::rolling_back(look, run, course),
         Stage::RolledBack => Next::Again,
@@ -113,10 +115,12 @@ fn describe(look: &mut Look<'_>, run: &Run, plan: &Plan) {
             Some(Split::Share(share)) => Some(share),
             Some(Split::Match(_)) | None => Some(0),
         },
+        _ if plan.promotion.keep && run.let_go && run.end.is_none() => run.verified_share,
         Stage::PromotingShift | Stage::PromotingRoll | Stage::PromotingFailed | Stage::PromotingBack => {
             Some(crate::routes::WHOLE)
         }
         Stage::Preparing | Stage::Finishing | Stage::RollingBack => Some(0),
+        Stage::StableLost => run.verified_share,
         Stage::RolledBack => None,
     };
 }

@@ -5,7 +5,7 @@ use crate::{
     course::complete,
     decision::{Action, Phase},
     look::{Look, Next},
-    phase::{adopting, held},
+    phase::{adopting, direct, held},
     state::{Run, Stable, Stage, Unjudged},
     world::Workload,
 };
@@ -20,11 +20,10 @@ pub(super) fn look_at(look: &mut Look<'_>, plan: &Plan, workload: &Workload, sta
     if let Some(next) = held::look_at(look, workload, stable) {
         return next;
     }
-    let healthy = workload.replica_sets.iter().any(|set| set.uid == stable.uid && set.available > 0);
-    if !healthy || look.state.unjudged.as_ref().is_some_and(|unjudged| is_decided(unjudged, workload)) {
-        return roll_directly(look, workload, stable);
+    match direct::why(look, plan, workload, stable) {
+        Some(reason) => direct::roll(look, workload, stable, reason),
+        None => start(look, plan, workload, stable),
     }
-    start(look, plan, workload, stable)
 }
 
 fn serving(look: &mut Look<'_>, workload: &Workload, stable: &Stable) -> Next {
@@ -69,40 +68,18 @@ fn unpaused(look: &mut Look<'_>, workload: &Workload) -> Next {
         let message =
             format!("revision {:?} rolls out without having been judged: it was not held back", workload.revision);
         look.warn(Reason::ChangedUnjudged, message);
-        look.state.unjudged =
-            Some(Unjudged { revision: workload.revision.clone(), reason: Reason::ChangedUnjudged.as_str().to_owned() });
+        look.state.unjudged = Some(Unjudged {
+            revision: workload.revision.clone(),
+            reason: Reason::ChangedUnjudged.as_str().to_owned(),
+            since: look.now(),
+        });
     }
     if let Some(set) = complete(workload) {
-        look.state.unjudged = None;
+        direct::complete(look, workload);
         return adopting::pin(look, set);
     }
     let reason = look.state.unjudged.as_ref().map(|unjudged| unjudged.reason.clone()).unwrap_or_default();
-    let message = format!(
-        "revision {:?} rolls out without being judged; when it is complete it is stable: {}",
-        workload.revision,
-        adopting::waiting(workload)
-    );
-    look.say_as(Phase::Stable, &reason, message)
-}
-
-fn is_decided(unjudged: &Unjudged, workload: &Workload) -> bool {
-    unjudged.revision == workload.revision && unjudged.reason == Reason::NoHealthyStable.as_str()
-}
-
-/// Stable is down, so a run would compare with nothing and could go back to nothing.
-fn roll_directly(look: &mut Look<'_>, workload: &Workload, stable: &Stable) -> Next {
-    let message = format!(
-        "no pod of the stable revision {:?} is available, so there is nothing to go back to: revision {:?} rolls out without \
-         being judged",
-        stable.revision, workload.revision
-    );
-    if !look.state.unjudged.as_ref().is_some_and(|unjudged| is_decided(unjudged, workload)) {
-        look.warn(Reason::NoHealthyStable, message.clone());
-        look.state.unjudged =
-            Some(Unjudged { revision: workload.revision.clone(), reason: Reason::NoHealthyStable.as_str().to_owned() });
-    }
-    look.act(Action::SetPaused { paused: false, resource_version: workload.resource_version.clone() });
-    look.say(Phase::Stable, Reason::NoHealthyStable, message)
+    look.say_as(Phase::Stable, &reason, direct::rolling(workload, &reason))
 }
 
 /// Begins a run. Nothing of an earlier one is left: the frozen revisions are being swept, the rest was.
@@ -115,6 +92,7 @@ fn start(look: &mut Look<'_>, plan: &Plan, workload: &Workload, stable: &Stable)
     look.state.unjudged = None;
     let mut run = Run {
         revision: workload.revision.clone(),
+        plain: workload.plain.clone(),
         started_at: now,
         replicas: workload.replicas.max(1),
         images: workload.images.clone(),

@@ -6,29 +6,30 @@ use crate::{
     decision::Action,
     look::Look,
     phase::{
-        promoting::{self, is_stable_whole},
+        promoting::{self, may_go_back},
         run::{ROLLED_BACK, SUPERSEDED},
     },
     state::{End, Run, Stage},
-    undo,
+    takeback, undo,
     world::Workload,
 };
 
 /// Follows the declared template.
 pub(super) fn follow(look: &mut Look<'_>, run: &mut Run, course: &Course<'_>) {
     let Some(workload) = course.workload else { return };
-    // Ending a run sends the traffic to the workload's pods: not while there are none.
-    if course.hold.as_ref().is_some_and(|(reason, _)| *reason == Reason::StableLost) {
+    // Ending a run sends the traffic to the workload's pods: not while there are none, unless it waits for them.
+    let is_lost = course.hold.as_ref().is_some_and(|(reason, _)| *reason == Reason::StableLost);
+    if is_lost && !takeback::is_bound(run, course) {
         return;
     }
-    changed(look, run, workload);
+    changed(look, run, course, workload);
     if is_resumed(look, run, workload) && !look.state.adoption.labelled && is_before_the_roll(run) {
         let message = "its label was removed and it was resumed: it rolls out without being judged";
         let _ = run.end(look, End::rolled_back(Reason::Unpaused, message));
     }
 }
 
-fn changed(look: &mut Look<'_>, run: &mut Run, workload: &Workload) {
+fn changed(look: &mut Look<'_>, run: &mut Run, course: &Course<'_>, workload: &Workload) {
     if workload.revision == run.revision {
         if run.stage == Stage::PromotingBack {
             run.enter(Stage::PromotingFailed, look.now());
@@ -41,7 +42,7 @@ fn changed(look: &mut Look<'_>, run: &mut Run, workload: &Workload) {
             let _ = run.end(look, why(is_reverted, workload));
         }
         Stage::PromotingRoll | Stage::PromotingFailed | Stage::PromotingBack if is_reverted => {
-            if is_stable_whole(look, run, workload) && run.stage != Stage::PromotingBack {
+            if may_go_back(look, run, course, workload) && run.stage != Stage::PromotingBack {
                 let end = undo::end_of(look, run).unwrap_or_else(|| why(true, workload));
                 let _ = run.end(look, end);
             } else if run.stage != Stage::PromotingBack {
@@ -54,23 +55,18 @@ fn changed(look: &mut Look<'_>, run: &mut Run, workload: &Workload) {
     }
 }
 
-/// A newer template came when the workload had begun to roll out. Traffic leaves the canary only for pods that are ready.
+/// A newer template came when the workload had begun to roll out. Where its own pods suffice for the traffic already the
+/// run has reached its end; else it is given up, and the traffic leaves the canary only for pods that are ready.
 fn newer_half_way(look: &mut Look<'_>, run: &mut Run, workload: &Workload) {
     let of_run = workload.replica_sets.iter().find(|set| set.revision == run.revision);
-    let available: i32 = workload.replica_sets.iter().map(|set| set.available).sum();
-    if let Some(set) = of_run.filter(|set| set.available >= run.replicas && run.stage == Stage::PromotingRoll) {
-        let _ = promoting::finish(look, run, set);
-    } else if is_stable_whole(look, run, workload) || available >= run.replicas {
-        let _ = run.end(look, why(false, workload));
-    } else if run.stage != Stage::PromotingFailed {
-        let message = format!(
-            "revision {:?} came in the middle of the rollout, and only {available} of {} pods are available to take the \
-             traffic",
-            workload.revision, run.replicas
-        );
-        look.warn(Reason::PromotionFailed, message.clone());
-        run.end = Some(End::rolled_back(Reason::Superseded, message));
-        run.enter(Stage::PromotingFailed, look.now());
+    let reference = run.replicas.max(workload.replicas);
+    match of_run.filter(|set| set.available >= reference && run.stage == Stage::PromotingRoll) {
+        Some(set) => {
+            let _ = promoting::finish(look, run, set);
+        }
+        None => {
+            let _ = run.end(look, why(false, workload));
+        }
     }
 }
 
@@ -114,7 +110,7 @@ pub(super) fn keep_paused(look: &mut Look<'_>, run: &Run, course: &Course<'_>) {
 fn is_resumed(look: &Look<'_>, run: &Run, workload: &Workload) -> bool {
     let is_stable = look.state.stable.as_ref().is_some_and(|stable| stable.revision == workload.revision);
     let is_let_go = matches!(run.stage, Stage::PromotingRoll | Stage::Finishing) && workload.revision == run.revision;
-    !workload.paused && !is_stable && !is_let_go
+    !workload.paused && !is_stable && !is_let_go && run.stage != Stage::StableLost
 }
 
 fn is_before_the_roll(run: &Run) -> bool {

@@ -22,10 +22,11 @@ use sluice_operator_core::{
     decide,
     decision::Phase,
     invariants,
-    plan::RoutePlan,
+    plan::{Promotion, RoutePlan},
     wants,
     world::{
-        CanaryWorkload, Frozen, LiveRoute, Operation, Owned, Parent, Ready, ReplicaSet, Route, Telemetry, Workload,
+        CanaryWorkload, ConfigMaps, Frozen, LiveRoute, Operation, Owned, Parent, Ready, ReplicaSet, Route, Telemetry,
+        Workload,
     },
 };
 use workload::{Deployment, Health, available};
@@ -67,6 +68,8 @@ pub(crate) struct Sim {
     pub(crate) routes: BTreeMap<String, HttpRoute>,
     pub(crate) planes: Vec<Plane>,
     pub(crate) versions: BTreeMap<String, Health>,
+    /// Versions of the ConfigMaps that stable's template names.
+    pub(crate) config_maps: BTreeMap<String, String>,
     /// Why telemetry cannot be had.
     pub(crate) telemetry: Option<String>,
     /// The policy holds changes back.
@@ -136,6 +139,8 @@ impl Sim {
             drain_ms: 5_000,
             metrics: Vec::new(),
             alpha: 0.01,
+            promotion: Promotion::default(),
+            analyse_known_good: false,
         };
         Self {
             now: 0,
@@ -158,6 +163,7 @@ impl Sim {
             routes: [("web".to_owned(), HttpRoute::new(base_rules()))].into(),
             planes: vec![Plane::new("dp1")],
             versions: ["v1", "v2", "v3"].map(|version| (version.to_owned(), Health::default())).into(),
+            config_maps: BTreeMap::new(),
             telemetry: None,
             policy: true,
             policy_api: true,
@@ -322,6 +328,10 @@ impl Sim {
             routes: names.into_iter().map(|name| self.route_as_seen(name)).collect(),
             telemetry,
             no_policy_api: wants.probe && !self.policy_api,
+            config_maps: wants.config_maps.then(|| ConfigMaps {
+                revision: self.state.stable.as_ref().map(|stable| stable.revision.clone()).unwrap_or_default(),
+                versions: self.config_maps.clone(),
+            }),
         }
     }
 
@@ -336,14 +346,23 @@ impl Sim {
     }
 
     fn workload_as_seen(&self, workload: &Deployment, probe: bool) -> Workload {
-        let is_stable = |set: &workload::Set| self.state.stable.as_ref().is_some_and(|stable| stable.uid == set.uid);
+        let stable = self.state.stable.as_ref().map_or("", |stable| &stable.uid);
+        let of_run = self.state.run.as_ref().map_or("", |run| &run.revision);
         let is_shown = |set: &&workload::Set| {
-            set.wanted > 0 || !set.pods.is_empty() || set.revision == workload.version || is_stable(set)
+            set.wanted > 0
+                || !set.pods.is_empty()
+                || set.revision == workload.version
+                || set.uid == stable
+                || set.revision == of_run
         };
+        let trouble = |health: &Health| (!health.ready || health.only_canary).then(|| health.trouble.clone());
         let shown = |set: &workload::Set| ReplicaSet {
             uid: set.uid.clone(),
             name: format!("app-{}", set.revision),
+            resource_version: version_of(set),
             revision: set.revision.clone(),
+            plain: plain(&set.revision),
+            trouble: trouble(&self.versions[&set.revision]).filter(|_| set.wanted > 0),
             wanted: set.wanted,
             replicas: i32::try_from(set.pods.len()).unwrap(),
             available: {
@@ -358,6 +377,7 @@ impl Sim {
             paused: workload.paused,
             replicas: workload.replicas,
             revision: workload.version.clone(),
+            plain: plain(&workload.version),
             template: json!({"version": workload.version}),
             stable_template: self.stable_template(workload),
             images: vec![format!("app:{}", workload.version)],
@@ -617,6 +637,19 @@ impl Sim {
                     revision.clone_into(&mut workload.version);
                 });
             }
+            Action::ScaleReplicaSet { uid, resource_version, replicas, .. } => {
+                return self.on_set(uid, resource_version, |set| set.wanted = *replicas);
+            }
+            Action::DeleteReplicaSet { uid, resource_version, .. } => {
+                if !self.on_set(uid, resource_version, |_| {}) {
+                    return false;
+                }
+                let sets = self.workload.iter_mut().flat_map(|workload| workload.sets.iter_mut());
+                assert!(sets.filter(|set| set.uid == *uid).all(|set| set.pods.is_empty()), "pods go with {uid}");
+                if let Some(workload) = &mut self.workload {
+                    workload.sets.retain(|set| set.uid != *uid);
+                }
+            }
             Action::Freeze { revision, template, plan, base, cover } => {
                 if self.frozen.iter().all(|frozen| frozen.revision != *revision) {
                     let (revision, template, plan) = (revision.clone(), template.clone(), plan.clone());
@@ -731,9 +764,20 @@ impl Sim {
         true
     }
 
+    fn on_set(&mut self, uid: &str, resource_version: &str, change: impl FnOnce(&mut workload::Set)) -> bool {
+        let sets = self.workload.iter_mut().flat_map(|workload| workload.sets.iter_mut());
+        let Some(set) = sets.into_iter().find(|set| set.uid == uid && version_of(set) == resource_version) else {
+            return false;
+        };
+        change(set);
+        true
+    }
+
     /// Somebody declares another template. The policy holds it back.
     pub(crate) fn declare(&mut self, version: &str) {
         let holds = self.policy;
+        let health = self.versions.get(&plain(version)).cloned().unwrap_or_default();
+        self.versions.entry(version.to_owned()).or_insert(health);
         if let Some(workload) = &mut self.workload {
             version.clone_into(&mut workload.version);
             workload.paused |= holds && workload.label.is_some();
@@ -749,13 +793,16 @@ impl Sim {
             let sets: Vec<String> = sets.map(|set| format!("{}:{}", set.revision, set.wanted)).collect();
             format!("{} paused={} label={:?} sets={sets:?}", workload.version, workload.paused, workload.label)
         });
+        let changed = self.last.iter().flat_map(|decision| &decision.report.conditions);
+        let changed = changed.filter(|(kind, status, ..)| kind == "ConfigChangedInPlace" && *status == Some(true));
+        let changed: Vec<String> = changed.map(|(_, _, _, message)| format!("config {message}\n")).collect();
         let history: Vec<String> =
             self.state.history.iter().map(|e| format!("{} {} {}", e.revision, e.outcome, e.reason)).collect();
         let frozen: Vec<&str> = self.frozen.iter().map(|frozen| frozen.revision.as_str()).collect();
         let copies: Vec<String> = self.copies.keys().map(|of| format!("{}/{}", of.kind, of.name)).collect();
         let copies = if copies.is_empty() { String::new() } else { format!(" copies {}", copies.join(" ")) };
         format!(
-            "phase {:?}\nroutes {}\nworkload {}\ncanary {} service {:?} frozen {frozen:?}{copies}\nstable {:?}\nhistory {history:?}\ngone {} finalizer {}\n",
+            "phase {:?}\nroutes {}\nworkload {}\ncanary {} service {:?} frozen {frozen:?}{copies}\nstable {:?}\nhistory {history:?}\ngone {} finalizer {}\n{}",
             self.phase(),
             routes.join(" "),
             workload.unwrap_or_default(),
@@ -764,6 +811,7 @@ impl Sim {
             self.state.stable.as_ref().map(|stable| &stable.revision),
             self.gone,
             self.finalizer,
+            changed.concat(),
         )
     }
 }
@@ -776,6 +824,16 @@ fn names(value: &Value, name: &str) -> bool {
         Value::Object(fields) => fields.values().any(|field| names(field, name)),
         Value::Null | Value::Bool(_) | Value::Number(_) => false,
     }
+}
+
+/// What changes with every write of a ReplicaSet, the controllers' ones too.
+fn version_of(set: &workload::Set) -> String {
+    format!("{}-{}", set.wanted, set.pods.len())
+}
+
+/// `v1+1` is `v1` after a restart.
+fn plain(version: &str) -> String {
+    version.split('+').next().unwrap_or_default().to_owned()
 }
 
 /// A write in a line.
@@ -800,6 +858,8 @@ fn described(action: &Action) -> String {
         Action::ApplyCopies { copies, .. } => format!("copies of {}", named(copies)),
         Action::DeleteCopies { copies } => format!("delete copies of {}", named(copies)),
         Action::LabelWorkload { adopt, .. } => format!("workload label={adopt}"),
+        Action::ScaleReplicaSet { name, replicas, .. } => format!("set {name} x{replicas}"),
+        Action::DeleteReplicaSet { name, .. } => format!("set {name} goes"),
         other => format!("{other:?}"),
     }
 }

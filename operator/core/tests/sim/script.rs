@@ -5,10 +5,12 @@
 //! step match env=canary  |  step approval
 //! metric errors compare=1 objective=0.01  |  metric latency slower=10 objective=0.01
 //! replicas 4  |  drain 5s  |  deadline 60s  |  rate 100  |  parents other
-//! version v2 errors=200 slow=0 refuses=0 hangs ready=false only-canary
-//! template v2                                     somebody declares a template
+//! version v2 errors=200 slow=0 refuses=0 hangs ready=false only-canary trouble=Unschedulable
+//! template v2                                     somebody declares a template; v2+1 is v2 after a restart
+//! promotion keep|rollback  |  analyse-known-good
+//! config a=1                                      a ConfigMap that stable's template names has this version
 //! operation promote|promotefull|abort|pause|... [revision=v2] [reason=slow] [id=1]
-//! user resume|unlabel|scale=6|recreate|remove     what people do to the workload
+//! user resume|unlabel|scale=6|recreate|remove|no-surge     what people do to the workload
 //! route edit|restore|remove|create|elsewhere|weights|foreign|even|other|retry
 //! contest kustomize-controller|off                a tool writes the routes back, each second
 //! dataplane add|remove|disconnect|connect|deaf|hearing dp2
@@ -139,6 +141,15 @@ fn command(sim: &mut Sim, name: &str, rest: &[&str]) {
             sim.versions.insert(rest[0].to_owned(), health(&rest[1..]));
         }
         "template" => sim.declare(rest[0]),
+        "promotion" => {
+            let promotion = &mut plan(sim).promotion;
+            (promotion.keep, promotion.roll_back) = (rest[0] == "keep", rest[0] == "rollback");
+        }
+        "analyse-known-good" => plan(sim).analyse_known_good = true,
+        "config" => {
+            let (name, version) = rest[0].split_once('=').unwrap();
+            sim.config_maps.insert(name.to_owned(), version.to_owned());
+        }
         "operation" => sim.operation = Some(operation(rest)),
         "user" => user(sim, rest[0]),
         "route" => route(sim, rest[0]),
@@ -257,6 +268,7 @@ fn health(words: &[&str]) -> Health {
             Some(("slow", value)) => health.slow = value.parse().unwrap(),
             Some(("refuses", value)) => health.refuses = value.parse().unwrap(),
             Some(("ready", value)) => health.ready = value == "true",
+            Some(("trouble", value)) => health.trouble = value.replace('_', " "),
             None if *word == "hangs" => health.hangs = true,
             None if *word == "only-canary" => health.only_canary = true,
             other => panic!("{other:?}"),
@@ -307,6 +319,7 @@ fn user(sim: &mut Sim, what: &str) {
         Some(("scale", replicas)) => workload.replicas = floor.max(number(replicas)),
         None if what == "resume" => workload.paused = false,
         None if what == "unlabel" => workload.label = None,
+        None if what == "no-surge" => workload.no_surge = true,
         other => panic!("{other:?}"),
     }
     workload.touch();

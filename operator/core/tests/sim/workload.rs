@@ -20,11 +20,14 @@ pub(crate) struct Health {
     pub(crate) ready: bool,
     /// They do in the canary, and not in the workload.
     pub(crate) only_canary: bool,
+    /// Why they do not.
+    pub(crate) trouble: String,
 }
 
 impl Default for Health {
     fn default() -> Self {
-        Self { errors: 0, slow: 0, refuses: 0, hangs: false, ready: true, only_canary: false }
+        let trouble = "CrashLoopBackOff".to_owned();
+        Self { errors: 0, slow: 0, refuses: 0, hangs: false, ready: true, only_canary: false, trouble }
     }
 }
 
@@ -47,6 +50,8 @@ pub(crate) struct Deployment {
     pub(crate) resource_version: u64,
     pub(crate) observed: bool,
     pub(crate) unsupported: Option<String>,
+    /// maxSurge is 0: a pod goes before another comes.
+    pub(crate) no_surge: bool,
     pub(crate) sets: Vec<Set>,
 }
 
@@ -66,6 +71,7 @@ impl Deployment {
             resource_version: 1,
             observed: false,
             unsupported: None,
+            no_surge: false,
             sets: Vec::new(),
         }
     }
@@ -83,19 +89,8 @@ impl Deployment {
             let uid = format!("{}-{now}", self.version);
             self.sets.push(Set { uid, revision: self.version.clone(), wanted: 0, pods: Vec::new() });
         }
-        let active = self.sets.iter().filter(|set| set.wanted > 0).count();
         if self.paused {
-            // Under a pause only a single active ReplicaSet follows the number of replicas; where none is active that of
-            // the declared template, or else the newest.
-            let of_version = self.sets.iter().position(|set| set.revision == self.version);
-            let followed = match active {
-                0 => of_version.or_else(|| self.sets.len().checked_sub(1)),
-                1 => self.sets.iter().position(|set| set.wanted > 0),
-                _ => None,
-            };
-            if let Some(at) = followed {
-                self.sets[at].wanted = self.replicas;
-            }
+            self.scale(now, is_ready);
         } else {
             self.roll(now, is_ready);
         }
@@ -104,12 +99,39 @@ impl Deployment {
         }
     }
 
-    /// maxSurge 25 %, rounded up; maxUnavailable 0.
+    /// `scale` of sync.go, as far as a run meets it: under a pause the only active ReplicaSet follows the number of
+    /// replicas; without an active one the declared template's, or the newest, is filled; and where the declared
+    /// template's is saturated the others go.
+    fn scale(&mut self, now: Millis, is_ready: &dyn Fn(&str) -> bool) {
+        let replicas = self.replicas;
+        let active: Vec<usize> = (0..self.sets.len()).filter(|index| self.sets[*index].wanted > 0).collect();
+        let declared = self.sets.iter().position(|set| set.revision == self.version);
+        match active[..] {
+            [] => {
+                if let Some(index) = declared.or_else(|| self.sets.len().checked_sub(1)) {
+                    self.sets[index].wanted = replicas;
+                }
+            }
+            [index] => self.sets[index].wanted = replicas,
+            _ => {
+                let is_saturated = |set: &Set| {
+                    set.wanted == replicas && available(&set.pods, now, is_ready(&set.revision)) == replicas
+                };
+                if declared.is_some_and(|index| is_saturated(&self.sets[index])) {
+                    let version = self.version.clone();
+                    self.sets.iter_mut().filter(|set| set.revision != version).for_each(|set| set.wanted = 0);
+                }
+            }
+        }
+    }
+
+    /// maxSurge 25 %, rounded up, and maxUnavailable 0; or the other way round.
     fn roll(&mut self, now: Millis, is_ready: &dyn Fn(&str) -> bool) {
-        let surge = (self.replicas + 3) / 4;
+        let part = (self.replicas + 3) / 4;
+        let (surge, unavailable) = if self.no_surge { (0, part) } else { (part, 0) };
         let total: i32 = self.sets.iter().map(|set| set.wanted).sum();
         let counts = |set: &Set| available(&set.pods, now, is_ready(&set.revision));
-        let mut spare = self.sets.iter().map(counts).sum::<i32>() - self.replicas;
+        let mut spare = self.sets.iter().map(counts).sum::<i32>() - self.replicas + unavailable;
         let room = (self.replicas + surge - total).max(0);
         for set in &mut self.sets {
             if set.revision == self.version {

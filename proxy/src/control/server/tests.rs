@@ -74,8 +74,8 @@ impl Fixture {
             rules: vec![],
         };
         let resources = [Resource::Listener(listener), Resource::Route(route)];
-        let resources: BTreeMap<_, _> = resources.map(|resource| (resource.key().into(), Arc::new(resource))).into();
-        self.control.publisher.publish(&resources).unwrap();
+        let resources: BTreeMap<_, _> = resources.map(|resource| (resource.key(), resource)).into();
+        self.control.publisher.publish(resources).unwrap();
     }
 
     async fn connect(&self, token: Option<&str>, first: Message) -> Result<DataPlane, Status> {
@@ -172,7 +172,7 @@ async fn everything_comes_first_and_then_what_changed() {
     let second = data_plane.next().await;
     assert!(!second.full);
     assert_eq!(second.upsert.iter().map(|r| r.key.as_str()).collect::<Vec<_>>(), ["route/HTTPRoute/shop/web"]);
-    fixture.control.publisher.publish(&BTreeMap::new()).unwrap();
+    fixture.control.publisher.publish(BTreeMap::new()).unwrap();
     assert_eq!(data_plane.next().await.remove.len(), 2);
 }
 

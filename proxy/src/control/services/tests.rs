@@ -24,7 +24,7 @@ spec:
     let objects = files::parse(manifests).unwrap();
     let translation = translate(&objects, &ports, "sluice.dev/gateway-controller");
     let publisher = Publisher::default();
-    publisher.publish(&translation.resources).unwrap();
+    publisher.publish(translation.resources.clone()).unwrap();
     (name.clone(), translation.gateways[&name].clone(), publisher)
 }
 

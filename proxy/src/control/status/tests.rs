@@ -27,14 +27,14 @@ fn translation() -> Translation {
 }
 
 fn route_plan() -> RoutePlan {
-    RoutePlan::clone(&translation().routes[&Name::new("shop", "web")])
+    translation().routes[&Name::new("shop", "web")].clone()
 }
 
 /// The Gateway's status after data planes served `served`, with or without its Service.
 fn gateway_status(live: &Value, connected: usize, served: u64, service: bool) -> Value {
     let translation = translation();
     let publisher = Publisher::default();
-    publisher.publish(&translation.resources).unwrap();
+    publisher.publish(translation.resources.clone()).unwrap();
     let reach = Reach {
         progress: Progress { connected, served, refused: None },
         addresses: if service { vec![("IPAddress", "10.96.0.7".to_owned())] } else { vec![] },

@@ -21,7 +21,7 @@ use crate::control::{
 };
 
 /// A port of a Service that exists.
-#[derive(Clone, Debug, PartialEq, Eq, PartialOrd, Ord, Hash)]
+#[derive(Clone, Debug, PartialEq, Eq, PartialOrd, Ord)]
 pub struct ServiceRef {
     /// The Service.
     pub service: Name,

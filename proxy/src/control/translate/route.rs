@@ -1,9 +1,6 @@
 //! HTTPRoutes: which listeners they are attached to, their rules, and what their status says.
 
-use std::{
-    collections::{BTreeMap, BTreeSet},
-    sync::Arc,
-};
+use std::collections::{BTreeMap, BTreeSet};
 
 use sluice_gateway_types::{
     GROUP, HttpBackendRef, HttpRoute, ParentReference, PathMatch, RouteMatch, RouteRetry, RouteRule, RouteTimeouts,
@@ -47,11 +44,9 @@ pub struct ParentPlan {
 #[derive(Debug)]
 pub struct Outcome {
     /// Its status.
-    pub plan: Arc<RoutePlan>,
-    /// What data planes serve, with its key; none when it is attached nowhere.
-    pub resource: Option<(Arc<str>, Arc<Resource>)>,
-    /// Where it is attached.
-    pub attached: BTreeSet<Place>,
+    pub plan: RoutePlan,
+    /// What data planes serve; none when it is attached nowhere.
+    pub resource: Option<model::Route>,
     /// The Services that the resource names.
     pub backends: BTreeSet<ServiceRef>,
 }
@@ -79,27 +74,20 @@ impl Rules {
     }
 }
 
-/// Translates a route. Of an `earlier` outcome what takes long is used again where it is the same.
-pub fn plan(
-    route: &HttpRoute,
-    gateways: &BTreeMap<Name, GatewayPlan>,
-    objects: &Objects,
-    earlier: Option<&Outcome>,
-) -> Outcome {
+/// Translates a route and counts it at the listeners that it is attached to.
+pub fn plan(route: &HttpRoute, gateways: &mut BTreeMap<Name, GatewayPlan>, objects: &Objects) -> Outcome {
     let name = Name::of(&route.metadata);
     let generation = route.metadata.generation.unwrap_or_default();
     let parents: Vec<_> = route.spec.parent_refs.iter().filter(|p| parent_name(p, &name, gateways).is_some()).collect();
     if parents.is_empty() || route.metadata.deletion_timestamp.is_some() {
-        let plan = Arc::new(RoutePlan { generation, parents: vec![] });
-        return Outcome { plan, resource: None, attached: BTreeSet::new(), backends: BTreeSet::new() };
+        let plan = RoutePlan { generation, parents: vec![] };
+        return Outcome { plan, resource: None, backends: BTreeSet::new() };
     }
     let mut resource = skeleton(route, &name);
     let (refusal, resolved, backends) = match rules(route, &name.namespace, objects) {
         Ok(found) => {
             resource.rules = found.list;
-            let passed = earlier.is_some_and(|earlier| earlier.has_rules(&resource.rules));
-            let refusal = if passed { None } else { check(&resource).err() };
-            (refusal, found.resolved, found.backends)
+            (check(&resource).err(), found.resolved, found.backends)
         }
         Err(refusal) => (Some(refusal), Condition::resolved(), BTreeSet::new()),
     };
@@ -117,33 +105,24 @@ pub fn plan(
         };
         plans.push(ParentPlan { parent: parent.clone(), accepted, resolved: resolved.clone() });
     }
-    let listeners = attached.iter().filter_map(|(gateway, index)| gateways.get(gateway)?.listeners.get(*index));
-    resource.listeners = listeners.filter_map(|listener| Some(listener.resource.as_ref()?.id.clone())).collect();
-    let served = Some(resource).filter(|resource| !resource.listeners.is_empty()).map(Resource::Route);
-    let resource = served.map(|resource| (resource.key().into(), Arc::new(resource)));
-    Outcome { plan: Arc::new(RoutePlan { generation, parents: plans }), resource, attached, backends }
-}
-
-impl Outcome {
-    /// Whether data planes serve these very rules for it.
-    fn has_rules(&self, rules: &[model::Rule]) -> bool {
-        self.resource.as_ref().is_some_and(|(_, resource)| match &**resource {
-            Resource::Route(route) => route.rules == rules,
-            Resource::Backend(_) | Resource::Listener(_) => false,
-        })
-    }
+    resource.listeners = count(&attached, gateways);
+    let resource = Some(resource).filter(|resource| !resource.listeners.is_empty());
+    Outcome { plan: RoutePlan { generation, parents: plans }, resource, backends }
 }
 
 /// A listener: its Gateway and its place in it.
-pub type Place = (Name, usize);
+type Place = (Name, usize);
 
-/// Counts a route at each listener that it is attached to.
-pub fn count(attached: &BTreeSet<Place>, gateways: &mut BTreeMap<Name, GatewayPlan>) {
+/// Counts the route at each listener once, and returns the ids of those that are served.
+fn count(attached: &BTreeSet<Place>, gateways: &mut BTreeMap<Name, GatewayPlan>) -> Vec<String> {
+    let mut served = Vec::new();
     for (gateway, index) in attached {
         if let Some(listener) = gateways.get_mut(gateway).and_then(|plan| plan.listeners.get_mut(*index)) {
             listener.attached += 1;
+            served.extend(listener.resource.as_ref().map(|resource| resource.id.clone()));
         }
     }
+    served
 }
 
 /// The Gateway of ours that a parent reference names.

@@ -25,6 +25,7 @@ OUT := $(if $(filter release,$(PROFILE)),$(RELEASE),$(DEBUG))
 IMAGES := sluice-operator sluice-proxy sluice-sample-app
 # Feature sets are unified over the whole workspace, so that each dependency is compiled once.
 CLUSTER_FEATURES := --features sluice-e2e/cluster,sluice-install/cluster
+CLUSTER_TEST := cargo test --offline --workspace $(CLUSTER_FEATURES)
 # The go command fetches the toolchain that go.mod asks for; the flags are those of e2e/cluster/build.sh, so that the
 # cluster's dependencies are compiled once for both.
 GO_ENV := GOTOOLCHAIN=auto CGO_ENABLED=0 GOFLAGS='-buildvcs=false -trimpath'
@@ -92,8 +93,9 @@ images: build cluster ## images of our programs, without Docker, loaded into the
 e2e: build images ## end-to-end tests on a real cluster, then the audit of everything that was written meanwhile
 	$(call say,end-to-end tests)
 	@since=$$(date -u +%Y-%m-%dT%H:%M:%SZ); failed=0; \
-	 e2e/with-cluster cargo test --offline --workspace $(CLUSTER_FEATURES) --test 'cluster_*' -- --test-threads=1 --nocapture \
-	 || failed=1; \
+	 e2e/with-cluster $(CLUSTER_TEST) --test cluster -- --test-threads=3 || failed=1; \
+	 e2e/with-cluster $(CLUSTER_TEST) --test cluster_alone -- --test-threads=1 --nocapture || failed=1; \
+	 e2e/with-cluster $(CLUSTER_TEST) --test cluster_rules -- --test-threads=1 || failed=1; \
 	 printf '\n== audit\n'; \
 	 if [ -n "$${SLUICE_KUBECONFIG:-}" ]; then $(DEBUG)/sluice-audit; \
 	 else $(DEBUG)/sluice-audit --whole --log "$$($(CLUSTER) audit)" --since "$$since"; fi && exit $$failed

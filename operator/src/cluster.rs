@@ -327,8 +327,8 @@ impl Cluster {
     ) -> Result<T, ClusterError> {
         let is_write = !matches!(verb, "get" | "list");
         if is_write && !self.leadership.permits() {
-            self.metrics.api_call(verb, at.kind.plural(), "deposed");
-            return Err(ClusterError::Deposed { what: at.told(verb) });
+            self.metrics.api_call(verb, resource, "deposed");
+            return Err(ClusterError::Deposed { what });
         }
         let result = match tokio::time::timeout(CALL_TIMEOUT, Box::pin(call)).await {
             Ok(result) => result.map_err(|error| classify(verb, what, error)),

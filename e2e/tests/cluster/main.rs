@@ -1,0 +1,10 @@
+//! End-to-end tests that bear each other's company: each in a namespace of its own, several at a time.
+
+mod bad_input;
+mod dashboard;
+mod delete;
+mod fixtures;
+mod held_back;
+mod operations;
+mod promote;
+mod rollback;

@@ -312,11 +312,11 @@ async fn copies_are_made_of_what_is_there_and_deleted_by_their_uid() {
     let message = result.unwrap_err().to_string();
     assert_eq!(message, "PodDisruptionBudget shop/web is gone, so its canary cannot be made from it");
 
-    let ours = object(&format!("{{metadata: {{name: web-canary, uid: c, {OWNED}}}}}"));
+    let ours = object(&format!("{{metadata: {{name: web-canary, uid: c, resourceVersion: \"5\", {OWNED}}}}}"));
     observed.copies = vec![(of.clone(), Some(ours))];
     let deleted = call(&observed, Action::DeleteCopies { copies: vec![of.clone()] }).await;
     assert_eq!(deleted.line, format!("DELETE {path}/web-canary"));
-    assert_eq!(deleted.body["preconditions"], json!({"uid": "c"}));
+    assert_eq!(deleted.body["preconditions"], json!({"uid": "c", "resourceVersion": "5"}));
 
     observed.copies = vec![(of.clone(), Some(object("{metadata: {name: web-canary, uid: f}}")))];
     let (result, calls) = act(&observed, &[Action::DeleteCopies { copies: vec![of] }], vec![]).await;

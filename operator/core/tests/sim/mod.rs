@@ -623,33 +623,11 @@ impl Sim {
                 }
             }
             Action::ProbePolicy => {}
-            Action::LabelWorkload { adopt, resource_version } => {
-                return self.on_workload(resource_version, |workload| {
-                    workload.label = adopt.then(|| NAME.to_owned());
-                });
-            }
-            Action::SetPaused { paused, resource_version } => {
-                return self.on_workload(resource_version, |workload| workload.paused = *paused);
-            }
-            Action::RestoreTemplate { revision, template, resource_version } => {
-                assert_eq!(template["version"], *revision, "the template is not the revision's");
-                return self.on_workload(resource_version, |workload| {
-                    revision.clone_into(&mut workload.version);
-                });
-            }
-            Action::ScaleReplicaSet { uid, resource_version, replicas, .. } => {
-                return self.on_set(uid, resource_version, |set| set.wanted = *replicas);
-            }
-            Action::DeleteReplicaSet { uid, resource_version, .. } => {
-                if !self.on_set(uid, resource_version, |_| {}) {
-                    return false;
-                }
-                let sets = self.workload.iter_mut().flat_map(|workload| workload.sets.iter_mut());
-                assert!(sets.filter(|set| set.uid == *uid).all(|set| set.pods.is_empty()), "pods go with {uid}");
-                if let Some(workload) = &mut self.workload {
-                    workload.sets.retain(|set| set.uid != *uid);
-                }
-            }
+            Action::LabelWorkload { .. }
+            | Action::SetPaused { .. }
+            | Action::RestoreTemplate { .. }
+            | Action::ScaleReplicaSet { .. }
+            | Action::DeleteReplicaSet { .. } => return self.on_workloads_own(action),
             Action::Freeze { revision, template, plan, base, cover } => {
                 if self.frozen.iter().all(|frozen| frozen.revision != *revision) {
                     let (revision, template, plan) = (revision.clone(), template.clone(), plan.clone());
@@ -725,6 +703,37 @@ impl Sim {
     }
 
     /// The same for the copies.
+    /// What is written on the workload and its ReplicaSets.
+    fn on_workloads_own(&mut self, action: &Action) -> bool {
+        match action {
+            Action::LabelWorkload { adopt, resource_version } => {
+                self.on_workload(resource_version, |workload| workload.label = adopt.then(|| NAME.to_owned()))
+            }
+            Action::SetPaused { paused, resource_version } => {
+                self.on_workload(resource_version, |workload| workload.paused = *paused)
+            }
+            Action::RestoreTemplate { revision, template, resource_version } => {
+                assert_eq!(template["version"], *revision, "the template is not the revision's");
+                self.on_workload(resource_version, |workload| revision.clone_into(&mut workload.version))
+            }
+            Action::ScaleReplicaSet { uid, resource_version, replicas, .. } => {
+                self.on_set(uid, resource_version, |set| set.wanted = *replicas)
+            }
+            Action::DeleteReplicaSet { uid, resource_version, .. } => {
+                if !self.on_set(uid, resource_version, |_| {}) {
+                    return false;
+                }
+                let sets = self.workload.iter_mut().flat_map(|workload| workload.sets.iter_mut());
+                assert!(sets.filter(|set| set.uid == *uid).all(|set| set.pods.is_empty()), "pods go with {uid}");
+                if let Some(workload) = &mut self.workload {
+                    workload.sets.retain(|set| set.uid != *uid);
+                }
+                true
+            }
+            other => panic!("{other:?}"),
+        }
+    }
+
     fn on_copies(&mut self, action: &Action, view: &View) -> bool {
         match action {
             Action::ApplyCopies { copies, .. } => {

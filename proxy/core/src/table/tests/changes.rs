@@ -1,0 +1,127 @@
+//! One configuration after the other.
+
+use std::sync::Arc;
+
+use proptest::prelude::{Strategy, any, prop, prop_oneof, proptest};
+
+use super::{get, listener, prefix, route, weighted};
+use crate::cells::Cells;
+use crate::model::{Backend, Endpoint, Listener, Match, PathMatch, Protocol, Resource, Route, Rule};
+use crate::table::{Action, Compiler, Snapshot};
+
+/// Resources of few names, so that changes meet each other.
+fn common_resource() -> impl Strategy<Value = Resource> {
+    let name = || prop::sample::select(vec!["a", "b", "c"]);
+    let host = || prop::option::of(prop::sample::select(vec!["x.test", "*.test", "y.x.test"]));
+    let listeners = (name(), 0_u16..2, host()).prop_map(|(id, bind_port, hostname)| {
+        let hostname = hostname.map(str::to_owned);
+        Resource::Listener(Listener { id: id.to_owned(), bind_port, port: 80, hostname })
+    });
+    let rules = prop::collection::vec((prop::sample::select(vec!["/", "/a", "/a/b", "("]), name(), 0_u32..3), 0..4);
+    let routes = (name(), prop::collection::vec(name(), 0..3), host(), rules, 0_i64..2).prop_map(
+        |(id, listeners, hostname, rules, created)| {
+            let rules = rules.into_iter().map(|(path, backend, weight)| Rule {
+                name: path.to_owned(),
+                matches: vec![if path == "(" {
+                    Match { path: Some(PathMatch::Regex(path.into())), ..Match::default() }
+                } else {
+                    prefix(path)
+                }],
+                backends: vec![weighted(backend, weight), weighted("a", 1)],
+                ..Rule::default()
+            });
+            let hostnames: Vec<_> = hostname.into_iter().collect();
+            Resource::Route(Route { created, rules: rules.collect(), ..route(id, &listeners, &hostnames, vec![]) })
+        },
+    );
+    let endpoints = prop::collection::vec((0_u16..3, any::<bool>()), 0..3);
+    let backends = (name(), endpoints).prop_map(|(id, endpoints)| {
+        let endpoints =
+            endpoints.into_iter().map(|(port, ready)| Endpoint { address: ([10, 0, 0, 1], port).into(), ready });
+        Resource::Backend(Backend { id: id.to_owned(), protocol: Protocol::Http1, endpoints: endpoints.collect() })
+    });
+    prop_oneof![listeners, routes, backends]
+}
+
+/// What a snapshot does with every request that can differ.
+fn behaviour(snapshot: &Snapshot) -> Vec<String> {
+    let mut seen = Vec::new();
+    for (port, host) in [0, 1].into_iter().flat_map(|port| ["x.test", "y.x.test", "z"].map(|host| (port, host))) {
+        for path in ["/", "/a", "/a/b", "/c"] {
+            let (head, ()) = get(path).into_parts();
+            let rule = snapshot.route(port, host, path, &head).and_then(|matched| snapshot.rule(matched));
+            let arms = rule.map(|rule| match &rule.action {
+                Action::Forward { split, arms } => {
+                    let arms: Vec<_> = arms.iter().map(|arm| (&arm.backend, snapshot.backend(arm))).collect();
+                    format!("{} {} {split:?} {arms:?}", rule.route, rule.name)
+                }
+                Action::NoBackend | Action::Redirect(_) => format!("{} {} nothing", rule.route, rule.name),
+            });
+            seen.push(format!("{port} {host} {path}: {arms:?}"));
+        }
+    }
+    seen.extend((0..3).map(|port| format!("{:?}", snapshot.readiness(([10, 0, 0, 1], port).into(), Protocol::Http1))));
+    seen.push(format!("{:?} {}", snapshot.ports().collect::<Vec<_>>(), snapshot.arms().count()));
+    seen
+}
+
+proptest! {
+    /// However a configuration came about, it is served as if it had been compiled at once; and of what was refused or
+    /// is gone nothing is left.
+    #[test]
+    fn changes_come_to_the_same_as_compiling_anew(
+        changes in prop::collection::vec(prop::collection::vec((common_resource(), prop::bool::weighted(0.8)), 1..4), 1..12),
+    ) {
+        let (mut compiler, mut cells) = (Compiler::default(), Cells::default());
+        let mut served = std::collections::BTreeMap::<String, Resource>::new();
+        for step in changes {
+            let mut wanted = served.clone();
+            let mut keys = std::collections::BTreeSet::new();
+            for (resource, there) in step {
+                keys.insert(resource.key());
+                if there { wanted.insert(resource.key(), resource) } else { wanted.remove(&resource.key()) };
+            }
+            let before = behaviour(compiler.current());
+            let updated = compiler.update(keys.into_iter().map(|key| { let resource = wanted.get(&key); (key, resource) }), &mut cells);
+            match (updated, Snapshot::build(wanted.values(), &mut Cells::default())) {
+                (Ok(updated), Ok(anew)) => {
+                    proptest::prop_assert_eq!(behaviour(&updated), behaviour(&anew));
+                    served = wanted;
+                }
+                (Err(_), Err(_)) => proptest::prop_assert_eq!(behaviour(compiler.current()), before),
+                (updated, anew) => proptest::prop_assert!(false, "{:?} but anew {:?}", updated.err(), anew.err()),
+            }
+        }
+        compiler.update(served.keys().map(|key| (key.clone(), None)), &mut cells).expect("empty");
+        proptest::prop_assert!(compiler.is_empty());
+    }
+}
+
+#[test]
+fn a_weight_makes_no_table_and_no_other_route_anew() {
+    let mut cells = Cells::default();
+    let mut compiler = Compiler::default();
+    let mut update = |resources: &[Resource]| {
+        let changes = resources.iter().map(|resource| (resource.key(), Some(resource)));
+        compiler.update(changes, &mut cells).expect("snapshot")
+    };
+    let one = |weight: u32| {
+        let mut one = route("one", &["l"], &["one.test"], vec![(prefix("/"), "b")]);
+        one.rules[0].backends[0].weight = weight;
+        Resource::Route(one)
+    };
+    let other = Resource::Route(route("other", &["l"], &["other.test"], vec![(prefix("/"), "b")]));
+    let backend = Resource::Backend(Backend { id: "b".into(), protocol: Protocol::Http1, endpoints: Vec::new() });
+    let before = update(&[listener("l", None), one(1), other, backend]);
+    let after = update(&[one(2)]);
+    let table = |snapshot: &Snapshot| Arc::as_ptr(snapshot.ports[0].1.matching("").next().expect("a listener"));
+    assert_eq!(table(&before), table(&after));
+    assert!(after.has_endpoints_of(&before));
+    let rule = |snapshot: &Snapshot, host: &str| {
+        let (head, ()) = get("/").into_parts();
+        let matched = snapshot.route(8080, host, "/", &head).expect("a match");
+        std::ptr::from_ref(snapshot.rule(matched).expect("a rule"))
+    };
+    assert_eq!(rule(&before, "other.test"), rule(&after, "other.test"));
+    assert_ne!(rule(&before, "one.test"), rule(&after, "one.test"));
+}

@@ -74,6 +74,7 @@ $(DENY):
 .PHONY: unit
 unit: setup ## tests that need no cluster
 	$(call say,unit tests)
+	@e2e/packages.sh jq:jq lua5.1:lua5.1
 	@cargo test --workspace
 	@cd e2e/cluster && $(GO_ENV) go vet ./... && $(GO_ENV) go test ./...
 

@@ -2,7 +2,7 @@
 //! `del(…)`, one after the other, on what is declared and on what is live), Lua 5.1 for the health check.
 
 // Clippy allows these in test functions, not in what they share.
-#![allow(clippy::unwrap_used, clippy::panic)]
+#![allow(clippy::unwrap_used, clippy::panic, clippy::needless_pass_by_value)]
 
 use std::{
     fs,

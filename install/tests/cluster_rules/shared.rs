@@ -23,6 +23,10 @@ use sluice_install::{DEFAULT_TAG, NAMESPACE};
 /// How long the API server may take until it follows a new policy or role.
 pub(crate) const SETTLED: Duration = Duration::from_secs(30);
 
+/// How long the operator's pods may take to go: one that is told to stop in its first moments is killed after its grace
+/// period of 30 s.
+const STOPPED: Duration = Duration::from_secs(90);
+
 /// The operator, as the API server knows it.
 pub(crate) const OPERATOR: &str = "system:serviceaccount:sluice-system:sluice-operator";
 
@@ -64,7 +68,7 @@ pub(crate) async fn without_operator(cluster: &Cluster, test: impl AsyncFnOnce()
     scale(0).await?;
     let pods = cluster.api::<Pod>(NAMESPACE);
     let of_operator = ListParams::default().labels("app.kubernetes.io/name=sluice-operator");
-    let gone = until("the operator stopped", SETTLED, async || {
+    let gone = until("the operator stopped", STOPPED, async || {
         let left = pods.list(&of_operator).await?.items;
         Ok(when(left.is_empty(), || format!("{} pods", left.len())))
     });

@@ -1,6 +1,7 @@
 //! What is not ours is not touched: of a user's object a few fields are written, of other objects those that we made.
 
 use serde_json::Value;
+use sluice_crds::names::FIELD_MANAGER;
 
 use crate::audit::{Check, Judged, Who, Write, diff::changed, event::version, history::is_ours, text};
 
@@ -73,10 +74,19 @@ fn fields(write: &Write, found: &mut Vec<String>) {
         complain(changed(before, after), allowed, found);
     }
     let patch = write.event.request_object.as_array().map(Vec::as_slice).unwrap_or_default();
-    let written = patch.iter().filter(|operation| text(operation, "/op") != "test");
+    let written = patch.iter().filter(|operation| text(operation, "/op") != "test" && !gives_up(&kind, operation));
     // The first label of an object comes with the map of all; what it holds is seen above.
     let paths = written.map(|operation| text(operation, "/path").to_owned()).filter(|path| path != "/metadata/labels");
     complain(paths.collect(), allowed, found);
+}
+
+/// The ownership of a route's rules is given back after a run: the list of managers without us.
+fn gives_up(kind: &str, operation: &Value) -> bool {
+    let managers = operation.get("value").and_then(Value::as_array);
+    let others_only = managers.is_some_and(|all| all.iter().all(|entry| text(entry, "/manager") != FIELD_MANAGER));
+    text(operation, "/path") == "/metadata/managedFields"
+        && kind.starts_with("gateway.networking.k8s.io/")
+        && others_only
 }
 
 fn complain(mut paths: Vec<String>, allowed: &[&str], found: &mut Vec<String>) {
@@ -142,6 +152,17 @@ mod tests {
         breaks(ForeignFields, vec![patch.clone()], "/spec/pausedX");
         patch.request_object[0]["path"] = json!("/spec/paused");
         holds(ForeignFields, vec![patch], 1);
+    }
+
+    #[test]
+    fn of_a_routes_managers_only_our_own_entry_may_go() {
+        let mut patch = operator("patch", ROUTES, "a/b", json!({}), 2);
+        let managers = |names: &[&str]| names.iter().map(|name| json!({"manager": name})).collect::<Vec<_>>();
+        patch.request_object =
+            json!([{"op": "replace", "path": "/metadata/managedFields", "value": managers(&["kubectl"])}]);
+        holds(ForeignFields, vec![patch.clone()], 1);
+        patch.request_object[0]["value"] = json!(managers(&["kubectl", "sluice-operator"]));
+        breaks(ForeignFields, vec![patch], "/metadata/managedFields");
     }
 
     #[test]

@@ -1,0 +1,85 @@
+//! What protects stable's pods protects the canary's: copies in a run, none before and after it.
+
+use std::time::Duration;
+
+use anyhow::{Result, ensure};
+use k8s_openapi::api::{networking::v1::NetworkPolicy, policy::v1::PodDisruptionBudget};
+use kube::{ResourceExt, api::ListParams};
+use serde_json::{Value, json};
+use sluice_crds::{Phase, names};
+use sluice_e2e::{app::App, manifest, suite};
+
+/// How long each part may take.
+const DEADLINE: Duration = Duration::from_mins(2);
+
+#[tokio::test]
+async fn what_protects_stable_is_copied_for_a_run() -> Result<()> {
+    suite::run("coverage", async |cluster, namespace| {
+        let mut app = suite::first_light(&cluster, &namespace)?;
+        app.set_steps(json!([{"weight": 30, "hold": {"min": "10m"}}]))?;
+        app.object_mut("Rollout")?["spec"]["strategy"]["canary"]["mirrorPolicies"] = json!(true);
+        app.object_mut("Deployment")?["spec"]["template"]["spec"]["containers"][0]["envFrom"] =
+            json!([{"configMapRef": {"name": app.name, "optional": true}}]);
+        let address = app.serve().await?;
+        manifest::apply(&cluster.client, &protections(&app)).await?;
+        let load = app.load(address, 50.0)?;
+        let follow = app.adopt().await?;
+        ensure!(copies(&app).await?.is_empty(), "copies without a run: {:?}", copies(&app).await?);
+
+        app.push("v2", "0").await?;
+        follow
+            .until("30% live", DEADLINE, |status| {
+                status.phase == Some(Phase::Stepping) && status.weight.as_deref() == Some("30%")
+            })
+            .await?;
+        let copied = copies(&app).await?;
+        let canary = format!("{}{}", app.name, names::CANARY_SUFFIX);
+        let expected: Vec<_> = ["BackendTLSPolicy", "NetworkPolicy", "PodDisruptionBudget"]
+            .iter()
+            .map(|kind| format!("{kind}/{canary}"))
+            .collect();
+        ensure!(copied == expected, "copied: {copied:?}");
+        let budget = cluster.api::<PodDisruptionBudget>(&namespace).get(&canary).await?;
+        let selector = serde_json::to_value(budget.spec.and_then(|spec| spec.selector))?;
+        ensure!(selector == json!({"matchLabels": {"app": canary}}), "the copy selects {selector}");
+
+        let abort = r#"{"operation":{"type":"Abort"}}"#;
+        let arguments = ["patch", "rollouts.sluice.dev", &app.name, "-n", &namespace, "--type", "merge", "-p", abort];
+        ensure!(cluster.kubectl(&arguments).await?.success, "kubectl patch");
+        follow.until_phase(Phase::RolledBack, DEADLINE).await?;
+        ensure!(copies(&app).await?.is_empty(), "copies are left: {:?}", copies(&app).await?);
+        load.stop().await?.lost_nothing_but(None)
+    })
+    .await
+}
+
+/// A budget, a network policy that lets everybody in, and a policy for TLS that names the stable Service.
+fn protections(app: &App) -> Vec<Value> {
+    let metadata = json!({"name": app.name, "namespace": app.namespace});
+    let pods = json!({"matchLabels": {"app": app.name}});
+    vec![
+        json!({"apiVersion": "policy/v1", "kind": "PodDisruptionBudget", "metadata": metadata,
+            "spec": {"minAvailable": 1, "selector": pods}}),
+        json!({"apiVersion": "networking.k8s.io/v1", "kind": "NetworkPolicy", "metadata": metadata,
+            "spec": {"podSelector": pods, "ingress": [{}]}}),
+        json!({"apiVersion": "gateway.networking.k8s.io/v1", "kind": "BackendTLSPolicy", "metadata": metadata,
+            "spec": {"targetRefs": [{"group": "", "kind": "Service", "name": app.name, "sectionName": "unused"}],
+                "validation": {"hostname": "podinfo.example.com", "wellKnownCACertificates": "System"}}}),
+    ]
+}
+
+/// What the run has copied, as kind and name.
+async fn copies(app: &App) -> Result<Vec<String>> {
+    let owned = ListParams::default().labels(&format!("{}={}", names::LABEL_OWNED_BY, app.name));
+    let namespace = &app.namespace;
+    let tls = app.cluster.gateway_api(namespace, "BackendTLSPolicy", "backendtlspolicies").list(&owned).await?;
+    let network = app.cluster.api::<NetworkPolicy>(namespace).list(&owned).await?;
+    let budgets = app.cluster.api::<PodDisruptionBudget>(namespace).list(&owned).await?;
+    let named = |kind: &str, name: String| format!("{kind}/{name}");
+    Ok(tls
+        .iter()
+        .map(|copy| named("BackendTLSPolicy", copy.name_any()))
+        .chain(network.iter().map(|copy| named("NetworkPolicy", copy.name_any())))
+        .chain(budgets.iter().map(|copy| named("PodDisruptionBudget", copy.name_any())))
+        .collect())
+}

@@ -64,15 +64,20 @@ async fn main() -> anyhow::Result<()> {
     log_to_stderr(run.log_format);
     // Fails only when there is one already, which then is the same.
     let _ = rustls::crypto::ring::default_provider().install_default();
+    // First of all: the first process of a container does not end by a signal that it does not handle.
+    let stop = stop()?.shared();
     let mut config = Config::infer().await.context("no API server is configured")?;
     config.read_timeout = Some(READ_TIMEOUT);
     config.connect_timeout = Some(CONNECT_TIMEOUT);
     let client = Client::try_from(config).context("the API server's configuration is not usable")?;
-    serve(run, client).await
+    serve(run, client, stop).await
 }
 
-async fn serve(run: Run, client: Client) -> anyhow::Result<()> {
-    let stop = stop()?.shared();
+async fn serve(
+    run: Run,
+    client: Client,
+    stop: impl Future<Output = ()> + Clone + Send + 'static,
+) -> anyhow::Result<()> {
     let metrics = Arc::new(Metrics::default());
     let synced = Synced::default();
     let (candidate, leadership) = match run.election(client.default_namespace())? {

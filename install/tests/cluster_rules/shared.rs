@@ -15,6 +15,7 @@ use kube::{
 use serde_json::{Value, json};
 use sluice_e2e::{
     cluster::{Cluster, Kubectl},
+    install::deployment_ready,
     manifest::{self, text},
     wait::{until, when},
 };
@@ -77,6 +78,8 @@ pub(crate) async fn without_operator(cluster: &Cluster, test: impl AsyncFnOnce()
         Err(error) => Err(error),
     };
     scale(replicas).await?;
+    // One that is told to stop before it listens would take its whole grace period.
+    deployment_ready(cluster, NAMESPACE, NAME, STOPPED).await?;
     result
 }
 

@@ -15,6 +15,8 @@ const GOES_BACK: [&str; 2] = ["RollingBack", "RolledBack"];
 struct Ended {
     started_at: String,
     routes: Vec<String>,
+    /// It has gone back, and not only begun to.
+    over: bool,
 }
 
 /// The runs that go back, by their Rollout.
@@ -64,9 +66,11 @@ impl AfterFailure {
         if GOES_BACK.contains(&phase) && !started_at.is_empty() {
             let routes = rollout.pointer("/spec/routes").and_then(Value::as_array);
             let routes = routes.into_iter().flatten().map(|route| text(route, "/name").to_owned()).collect();
-            self.ended.insert(write.key.clone(), Ended { started_at: started_at.to_owned(), routes });
-        } else if self.ended.get(&write.key).is_some_and(|ended| ended.started_at != started_at) {
-            // Another run, or none: what comes now is not of the run that went back.
+            let over = phase == "RolledBack";
+            self.ended.insert(write.key.clone(), Ended { started_at: started_at.to_owned(), routes, over });
+        } else if self.ended.get(&write.key).is_some_and(|ended| ended.over || ended.started_at != started_at) {
+            // Another run, or none: what comes now is not of the run that went back. Two runs may start in one second,
+            // which is as exact as the status tells it; but nothing follows on a run that is over except another.
             self.ended.remove(&write.key);
         }
     }
@@ -121,6 +125,14 @@ mod tests {
         holds(AfterFailure::default(), going_back.clone(), 1);
         let later = [going_back, vec![status("Stepping", "t2", 5), at(20, 6)]].concat();
         holds(AfterFailure::default(), later, 1);
+    }
+
+    #[test]
+    fn a_run_that_starts_in_the_same_second_is_another() {
+        let retried = vec![status("RolledBack", "t1", 1), status("Preparing", "t1", 2), at(0, 3), at(20, 4)];
+        holds(AfterFailure::default(), retried, 0);
+        let resumed = vec![at(0, 1), status("RollingBack", "t1", 2), status("Stepping", "t1", 3), at(20, 4)];
+        breaks(AfterFailure::default(), resumed, "more for the canary");
     }
 
     #[test]

@@ -125,8 +125,13 @@ const OPERATOR_HOME: &[Rule] = &[
 ];
 
 const PROXY_CONTROLLER: &[Rule] = &[
-    rule(GATEWAY, &["gatewayclasses", "gateways", "httproutes"], READ, "what is to be served"),
-    rule(GATEWAY, &["gatewayclasses/status", "gateways/status", "httproutes/status"], &["patch"], "what is served"),
+    rule(GATEWAY, &["gatewayclasses", "gateways", "grpcroutes", "httproutes"], READ, "what is to be served"),
+    rule(
+        GATEWAY,
+        &["gatewayclasses/status", "gateways/status", "grpcroutes/status", "httproutes/status"],
+        &["patch"],
+        "what is served",
+    ),
     rule(GATEWAY, &["gatewayclasses"], &["patch"], "the finalizer that keeps a class while Gateways use it"),
     rule(GATEWAY, &["referencegrants"], WATCH, "whether a route may name what is in another namespace"),
     rule("", &["namespaces"], WATCH, "allowedRoutes selects by labels of namespaces"),

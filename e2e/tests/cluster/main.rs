@@ -8,4 +8,5 @@ mod fixtures;
 mod held_back;
 mod operations;
 mod promote;
+mod proxy_routes;
 mod rollback;

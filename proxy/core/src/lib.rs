@@ -14,6 +14,7 @@ pub mod cells;
 pub mod filter;
 pub mod forward;
 pub mod framing;
+pub mod grpc;
 pub mod matching;
 pub mod model;
 pub mod pick;

@@ -1,5 +1,6 @@
 //! Matchers, compiled once per snapshot, one kind a file. Which of several matches wins is [`precedence`]'s business.
 
+pub mod grpc;
 pub mod host;
 pub mod path;
 pub mod precedence;
@@ -42,5 +43,8 @@ const REGEX_SIZE_LIMIT: usize = 64 * 1024;
 
 /// Compiles a pattern that must match the whole of its input, in linear time.
 pub(crate) fn whole_match(pattern: &str) -> Result<regex::Regex, regex::Error> {
-    regex::RegexBuilder::new(&format!("^(?:{pattern})$")).size_limit(REGEX_SIZE_LIMIT).build()
+    let compile = |pattern: &str| regex::RegexBuilder::new(pattern).size_limit(REGEX_SIZE_LIMIT).build();
+    // By itself first: a bracket too many would close ours and let the pattern match a part.
+    compile(pattern)?;
+    compile(&format!("^(?:{pattern})$"))
 }

@@ -44,10 +44,10 @@ pub struct Listener {
     pub hostname: Option<String>,
 }
 
-/// One HTTPRoute, as far as it is attached to listeners of ours.
+/// One HTTPRoute or GRPCRoute, as far as it is attached to listeners of ours.
 #[derive(Clone, Debug, PartialEq, Eq, Serialize, Deserialize)]
 pub struct Route {
-    /// `HTTPRoute/namespace/name`
+    /// `HTTPRoute/namespace/name`, with the kind of the route
     pub id: String,
     /// `metadata.generation`: the counters of a request are kept under the generation that assigned it.
     pub generation: i64,
@@ -144,6 +144,22 @@ pub enum PathMatch {
     Prefix(String),
     /// The whole path by a linear-time regular expression.
     Regex(String),
+    /// `/service/method`, part by part.
+    Grpc(GrpcMethod),
+}
+
+/// A gRPC service and method; at least one of them is given.
+#[derive(Clone, Debug, Default, PartialEq, Eq, Serialize, Deserialize)]
+pub struct GrpcMethod {
+    /// None takes every service.
+    #[serde(default, skip_serializing_if = "Option::is_none")]
+    pub service: Option<String>,
+    /// None takes every method.
+    #[serde(default, skip_serializing_if = "Option::is_none")]
+    pub method: Option<String>,
+    /// True when both are regular expressions for the whole of their part.
+    #[serde(default)]
+    pub regex: bool,
 }
 
 /// A header or query parameter and its value.
@@ -201,7 +217,7 @@ pub struct Cors {
 /// Where copies go, and of how many requests.
 #[derive(Clone, Debug, PartialEq, Eq, Serialize, Deserialize)]
 pub struct Mirror {
-    /// `namespace/service:port`
+    /// Id of the backend.
     pub backend: String,
     /// Share of the requests.
     pub numerator: u32,
@@ -266,7 +282,7 @@ pub enum PathEdit {
 /// A backend and its share.
 #[derive(Clone, Debug, PartialEq, Eq, Serialize, Deserialize)]
 pub struct WeightedBackend {
-    /// `namespace/service:port`, also when it cannot be used, so that counters name it.
+    /// Id of the backend, also when it cannot be used, so that counters name it.
     pub backend: String,
     /// Share of the rule's sum of weights; 0 gets nothing.
     pub weight: u32,
@@ -277,10 +293,10 @@ pub struct WeightedBackend {
     pub filters: Vec<Filter>,
 }
 
-/// One port of a Service with its endpoints.
+/// One port of a Service with its endpoints, as one kind of route uses it.
 #[derive(Clone, Debug, PartialEq, Eq, Serialize, Deserialize)]
 pub struct Backend {
-    /// `namespace/service:port`
+    /// `namespace/service:port`, and after a `+` what makes it another backend than the same port has for HTTPRoutes.
     pub id: String,
     /// How it is spoken to.
     pub protocol: Protocol,
@@ -288,12 +304,17 @@ pub struct Backend {
     pub endpoints: Vec<Endpoint>,
 }
 
+/// `namespace/service:port` of a backend's id, as counters and people call it.
+pub fn backend_name(id: &str) -> &str {
+    id.split_once('+').map_or(id, |(name, _)| name)
+}
+
 /// The protocol towards a backend.
 #[derive(Clone, Copy, Debug, PartialEq, Eq, Hash, Serialize, Deserialize)]
 pub enum Protocol {
     /// HTTP/1.1
     Http1,
-    /// HTTP/2 with prior knowledge (`appProtocol: kubernetes.io/h2c`).
+    /// HTTP/2 with prior knowledge (`appProtocol: kubernetes.io/h2c`, and every backend of a GRPCRoute).
     H2c,
 }
 

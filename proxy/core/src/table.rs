@@ -141,7 +141,7 @@ pub enum Action {
 /// One backend of a rule.
 #[derive(Debug)]
 pub struct Arm {
-    /// Id of its backend.
+    /// `namespace/service:port`
     pub backend: Arc<str>,
     /// Where its requests are counted.
     pub cell: CellId,
@@ -156,7 +156,7 @@ pub struct Arm {
 /// Where requests to a backend can go.
 #[derive(Debug, PartialEq, Eq)]
 pub struct Backend {
-    /// `namespace/service:port`
+    /// As in the model.
     pub id: Arc<str>,
     /// How it is spoken to.
     pub protocol: Protocol,

@@ -13,6 +13,7 @@
 
 mod gateway;
 mod gateway_class;
+mod grpc_route;
 mod http_route;
 mod reference_grant;
 mod shared;
@@ -22,6 +23,7 @@ pub use gateway::{
     RouteGroupKind,
 };
 pub use gateway_class::{GatewayClass, GatewayClassSpec};
+pub use grpc_route::{GrpcMethodMatch, GrpcRoute, GrpcRouteMatch, GrpcRouteRule, GrpcRouteSpec};
 pub use http_route::{
     CorsFilter, Fraction, HeaderFilter, HeaderValue, HttpBackendRef, HttpRoute, HttpRouteSpec, MirrorFilter, PathMatch,
     PathModifier, RedirectFilter, RewriteFilter, RouteFilter, RouteMatch, RouteRetry, RouteRule, RouteTimeouts,

@@ -10,7 +10,7 @@ pub const REQUESTS: Series = Series {
     name: "sluice_proxy_requests_total",
     kind: Kind::Counter,
     labels: &["route", "rule", "backend", "code_class"],
-    help: "Requests answered, by class of the status code; what the proxy answered for a failed backend is 5xx",
+    help: "Requests answered, by class of the status code, of gRPC by grpc-status; what the proxy answered for a failed backend is 5xx",
 };
 
 /// Time from assignment to the end of the answer's body.

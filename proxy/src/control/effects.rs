@@ -4,7 +4,7 @@
 use std::{convert::Infallible, sync::Arc, time::Duration};
 
 use jiff::{Timestamp, Unit};
-use kube::Client;
+use kube::{Client, Resource, core::NamespaceResourceScope};
 use tokio::{
     sync::watch,
     time::{Instant, sleep_until},
@@ -14,15 +14,15 @@ use crate::control::{
     args::Args,
     fleet::{Fleet, Progress},
     metrics::Metrics,
-    objects::Objects,
+    objects::{AnyRoute, Objects, RouteKind},
     protect::protect,
     publish::{Published, Publisher},
     server::Control,
     services::{self, Services},
     status::{self, Reach},
-    translate::Translation,
+    translate::{RoutePlan, Translation},
     watch::Caches,
-    writer::StatusWriter,
+    writer::{StatusWriter, WithStatus},
 };
 
 /// How long status waits for data planes to acknowledge, so that a change is reported once and not in steps.
@@ -87,7 +87,7 @@ impl Effects {
         let progress = self.fleet.progress();
         self.metrics.data_planes.set(progress.connected as u64);
         self.metrics.served.set(progress.served);
-        let routes = translation.routes.iter().map(|(name, plan)| (format!("HTTPRoute/{name}"), plan.generation));
+        let routes = translation.routes.iter().map(|(name, plan)| (name.to_string(), plan.generation));
         let pods = caches.pods();
         self.fleet.prune(&pods.existing, &routes.collect());
         let own = caches.own_services();
@@ -146,14 +146,25 @@ impl Effects {
 
     async fn write_routes(&mut self, translation: &Translation, objects: &Objects, now: &str) {
         for (name, plan) in &translation.routes {
-            let Some(route) = objects.routes.get(name) else { continue };
-            if route.metadata.generation != Some(plan.generation) || route.metadata.deletion_timestamp.is_some() {
-                continue;
+            match name.kind {
+                RouteKind::Grpc => self.write_route(objects.grpc_routes.get(&name.name), plan, now).await,
+                RouteKind::Http => self.write_route(objects.http_routes.get(&name.name), plan, now).await,
             }
-            let api = self.writer.api(&name.namespace);
-            let wanted = |live: &_| status::route(live, plan, &self.controller, now);
-            self.writer.write(&api, &**route, plan.generation, wanted).await;
         }
+    }
+
+    async fn write_route<K>(&mut self, route: Option<&Arc<K>>, plan: &RoutePlan, now: &str)
+    where
+        K: WithStatus + Resource<Scope = NamespaceResourceScope>,
+    {
+        let Some(route) = route else { return };
+        let metadata = route.meta();
+        if metadata.generation != Some(plan.generation) || metadata.deletion_timestamp.is_some() {
+            return;
+        }
+        let api = self.writer.api(metadata.namespace.as_deref().unwrap_or_default());
+        let wanted = |live: &_| status::route(live, plan, &self.controller, now);
+        self.writer.write(&api, &**route, plan.generation, wanted).await;
     }
 }
 
@@ -171,7 +182,7 @@ fn until(since: &mut Option<Instant>, lasts: bool, patience: Duration) -> Option
 fn uids(objects: &Objects) -> Vec<&str> {
     let classes = objects.classes.iter().map(|object| &object.metadata);
     let gateways = objects.gateways.values().map(|object| &object.metadata);
-    let routes = objects.routes.values().map(|object| &object.metadata);
+    let routes = objects.routes().map(AnyRoute::metadata);
     classes.chain(gateways).chain(routes).filter_map(|metadata| metadata.uid.as_deref()).collect()
 }
 

@@ -64,9 +64,9 @@ fn complete(mut objects: Objects) -> Objects {
         objects.classes = names.iter().map(|name| Arc::new(GatewayClass::new(name, spec.clone()))).collect();
     }
     let used: Vec<_> =
-        objects.routes.keys().chain(objects.gateways.keys()).map(|name| name.namespace.clone()).collect();
-    for namespace in used {
-        objects.namespaces.entry(namespace).or_default();
+        objects.gateways.keys().cloned().chain(objects.routes().map(|route| Name::of(route.metadata()))).collect();
+    for name in used {
+        objects.namespaces.entry(name.namespace).or_default();
     }
     objects
 }
@@ -95,7 +95,8 @@ fn add_one(objects: &mut Objects, mut object: Value) -> anyhow::Result<()> {
         "EndpointSlice" => objects.add_slice(Arc::new(read(object, &key)?)),
         "Gateway" => drop(objects.gateways.insert(key.clone(), Arc::new(read(object, &key)?))),
         "GatewayClass" => objects.classes.push(Arc::new(read(object, &key)?)),
-        "HTTPRoute" => drop(objects.routes.insert(key.clone(), Arc::new(read(object, &key)?))),
+        "GRPCRoute" => drop(objects.grpc_routes.insert(key.clone(), Arc::new(read(object, &key)?))),
+        "HTTPRoute" => drop(objects.http_routes.insert(key.clone(), Arc::new(read(object, &key)?))),
         "Namespace" => {
             let labels: Option<BTreeMap<String, String>> = serde_json::from_value(object["metadata"]["labels"].take())?;
             objects.namespaces.insert(name, labels.unwrap_or_default());

@@ -5,6 +5,7 @@ use std::{
     sync::{Arc, Mutex, MutexGuard, PoisonError},
 };
 
+use sluice_proxy_core::model::backend_name;
 use sluice_wire::v1;
 use tokio::sync::{Notify, watch};
 
@@ -138,7 +139,7 @@ impl Fleet {
                 Some(v1::AppliedRoute { route: route.clone(), generation })
             });
             let ready = backends.iter().map(|backend| v1::AppliedBackend {
-                backend: (*backend).to_owned(),
+                backend: backend_name(backend).to_owned(),
                 ready: published.ready_at(backend, plane.acked),
             });
             v1::DataPlane {

@@ -11,7 +11,7 @@ use k8s_openapi::{
     api::{core::v1::Service, discovery::v1::EndpointSlice},
     apimachinery::pkg::apis::meta::v1::ObjectMeta,
 };
-use sluice_gateway_types::{Gateway, GatewayClass, HttpRoute, ReferenceGrant};
+use sluice_gateway_types::{Gateway, GatewayClass, GrpcRoute, HttpRoute, ParentReference, ReferenceGrant};
 
 /// The label by which an EndpointSlice names its Service.
 const SERVICE_NAME: &str = "kubernetes.io/service-name";
@@ -43,6 +43,93 @@ impl fmt::Display for Name {
     }
 }
 
+/// The kinds of routes that are translated.
+#[derive(Clone, Copy, Debug, PartialEq, Eq, PartialOrd, Ord, Hash)]
+pub enum RouteKind {
+    /// GRPCRoute
+    Grpc,
+    /// HTTPRoute
+    Http,
+}
+
+impl RouteKind {
+    /// As in the API.
+    pub fn name(self) -> &'static str {
+        match self {
+            Self::Grpc => "GRPCRoute",
+            Self::Http => "HTTPRoute",
+        }
+    }
+}
+
+/// Kind, namespace and name of a route. Shown as the id of its resource.
+#[derive(Clone, Debug, PartialEq, Eq, PartialOrd, Ord, Hash)]
+pub struct RouteName {
+    /// Its kind.
+    pub kind: RouteKind,
+    /// Its name.
+    pub name: Name,
+}
+
+impl fmt::Display for RouteName {
+    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        write!(f, "{}/{}", self.kind.name(), self.name)
+    }
+}
+
+/// A route of any kind.
+#[derive(Clone, Copy, Debug)]
+pub enum AnyRoute<'a> {
+    /// A GRPCRoute.
+    Grpc(&'a GrpcRoute),
+    /// An HTTPRoute.
+    Http(&'a HttpRoute),
+}
+
+impl<'a> AnyRoute<'a> {
+    /// Its kind.
+    pub fn kind(self) -> RouteKind {
+        match self {
+            Self::Grpc(_) => RouteKind::Grpc,
+            Self::Http(_) => RouteKind::Http,
+        }
+    }
+
+    /// Its metadata.
+    pub fn metadata(self) -> &'a ObjectMeta {
+        match self {
+            Self::Grpc(route) => &route.metadata,
+            Self::Http(route) => &route.metadata,
+        }
+    }
+
+    /// Kind and name.
+    pub fn name(self) -> RouteName {
+        RouteName { kind: self.kind(), name: Name::of(self.metadata()) }
+    }
+
+    /// Where it wants to be attached.
+    pub fn parent_refs(self) -> &'a [ParentReference] {
+        match self {
+            Self::Grpc(route) => &route.spec.parent_refs,
+            Self::Http(route) => &route.spec.parent_refs,
+        }
+    }
+
+    /// Its host names, as written.
+    pub fn hostnames(self) -> &'a [String] {
+        match self {
+            Self::Grpc(route) => &route.spec.hostnames,
+            Self::Http(route) => &route.spec.hostnames,
+        }
+    }
+
+    /// When it was made, in seconds since the epoch.
+    pub fn created(self) -> i64 {
+        self.metadata().creation_timestamp.as_ref().map_or(0, |time| time.0.as_second())
+    }
+}
+
 /// The objects of one moment.
 #[derive(Clone, Debug, Default)]
 pub struct Objects {
@@ -50,8 +137,10 @@ pub struct Objects {
     pub classes: Vec<Arc<GatewayClass>>,
     /// Every Gateway.
     pub gateways: BTreeMap<Name, Arc<Gateway>>,
+    /// Every GRPCRoute.
+    pub grpc_routes: BTreeMap<Name, Arc<GrpcRoute>>,
     /// Every HTTPRoute.
-    pub routes: BTreeMap<Name, Arc<HttpRoute>>,
+    pub http_routes: BTreeMap<Name, Arc<HttpRoute>>,
     /// Every ReferenceGrant.
     pub grants: Vec<Arc<ReferenceGrant>>,
     /// Labels of the namespaces.
@@ -68,6 +157,12 @@ pub struct Objects {
 }
 
 impl Objects {
+    /// The routes of all kinds.
+    pub fn routes(&self) -> impl Iterator<Item = AnyRoute<'_>> {
+        let grpc = self.grpc_routes.values().map(|route| AnyRoute::Grpc(route));
+        grpc.chain(self.http_routes.values().map(|route| AnyRoute::Http(route)))
+    }
+
     /// Adds a slice under the Service that it names, if it names one.
     pub fn add_slice(&mut self, slice: Arc<EndpointSlice>) {
         let labels = slice.metadata.labels.as_ref();

@@ -106,7 +106,7 @@ impl Published {
 }
 
 impl Published {
-    /// The backends that the rules of a published route name.
+    /// Ids of the backends that the rules of a published route name.
     pub fn backends_of(&self, route: &str) -> BTreeSet<&str> {
         let rules = match self.entries.get(&format!("route/{route}")).map(|entry| &entry.resource) {
             Some(Resource::Route(route)) => &route.rules[..],

@@ -1,7 +1,7 @@
 //! The translation: objects in, configuration and status out. Pure; the same for a cluster and for a folder of manifests.
 //!
 //! ```text
-//! GatewayClass ──► Gateway ──► listeners ◄── HTTPRoute ──► Service ──► EndpointSlices
+//! GatewayClass ──► Gateway ──► listeners ◄── routes ─────► Service ──► EndpointSlices
 //!                     │            │             │             │
 //!                  service     Listener        Route        Backend        (resources for data planes)
 //!                     └────────────┴── status ───┘
@@ -13,8 +13,11 @@ pub mod conditions;
 pub mod duration;
 pub mod filter;
 pub mod gateway;
+pub mod grpc;
 pub mod host;
+pub mod http;
 pub mod reference;
+pub mod rivals;
 pub mod route;
 #[cfg(test)]
 mod tests;
@@ -24,12 +27,13 @@ use std::collections::{BTreeMap, BTreeSet};
 use sluice_proxy_core::model::Resource;
 
 use crate::control::{
-    objects::{Name, Objects},
+    objects::{Name, Objects, RouteName},
     ports::PortAllocations,
 };
 
 pub use class::ClassPlan;
 pub use gateway::GatewayPlan;
+pub use rivals::Rivals;
 pub use route::RoutePlan;
 
 /// What follows from the objects of one moment.
@@ -41,8 +45,8 @@ pub struct Translation {
     pub classes: Vec<ClassPlan>,
     /// Gateways of ours.
     pub gateways: BTreeMap<Name, GatewayPlan>,
-    /// Every HTTPRoute, also those that have no parent of ours (any more).
-    pub routes: BTreeMap<Name, RoutePlan>,
+    /// Every route, also those that have no parent of ours (any more).
+    pub routes: BTreeMap<RouteName, RoutePlan>,
 }
 
 /// Translates all objects for the controller of this name.
@@ -52,13 +56,14 @@ pub fn translate(objects: &Objects, ports: &PortAllocations, controller: &str) -
     let mut resources = BTreeMap::new();
     let mut routes = BTreeMap::new();
     let mut backends = BTreeSet::new();
-    for (name, object) in &objects.routes {
-        let outcome = route::plan(object, &mut gateways, objects);
+    let mut rivals = Rivals::default();
+    for object in rivals::by_age(objects) {
+        let outcome = route::plan(object, &mut gateways, &mut rivals, objects);
         if let Some(route) = outcome.resource {
             backends.extend(outcome.backends);
             insert(&mut resources, Resource::Route(route));
         }
-        routes.insert(name.clone(), outcome.plan);
+        routes.insert(object.name(), outcome.plan);
     }
     for reference in backends {
         insert(&mut resources, Resource::Backend(backend::backend(&reference, objects)));

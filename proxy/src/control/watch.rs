@@ -25,8 +25,8 @@ use kube::{
     },
 };
 use serde::de::DeserializeOwned;
-use sluice_gateway_types::{Gateway, GatewayClass, HttpRoute, ReferenceGrant};
-use tokio::sync::Notify;
+use sluice_gateway_types::{Gateway, GatewayClass, GrpcRoute, HttpRoute, ReferenceGrant};
+use tokio::sync::{Notify, watch};
 
 use crate::control::{
     objects::{Name, Objects},
@@ -41,7 +41,8 @@ pub struct Caches {
     namespace: String,
     classes: Store<DeserializeGuard<GatewayClass>>,
     gateways: Store<DeserializeGuard<Gateway>>,
-    routes: Store<DeserializeGuard<HttpRoute>>,
+    grpc_routes: Optional<GrpcRoute>,
+    http_routes: Store<DeserializeGuard<HttpRoute>>,
     grants: Store<DeserializeGuard<ReferenceGrant>>,
     namespaces: Store<PartialObjectMeta<Namespace>>,
     services: Store<Service>,
@@ -66,7 +67,8 @@ impl Caches {
             namespace: namespace.to_owned(),
             classes: cache(Api::all(all.clone()), changed),
             gateways: cache(Api::all(all.clone()), changed),
-            routes: cache(Api::all(all.clone()), changed),
+            grpc_routes: Optional::start(Api::all(all.clone()), changed),
+            http_routes: cache(Api::all(all.clone()), changed),
             grants: cache(Api::all(all.clone()), changed),
             namespaces: cache(Api::all(all.clone()), changed),
             services: cache(Api::all(all.clone()), changed),
@@ -81,13 +83,14 @@ impl Caches {
         tokio::try_join!(
             self.classes.wait_until_ready(),
             self.gateways.wait_until_ready(),
-            self.routes.wait_until_ready(),
+            self.http_routes.wait_until_ready(),
             self.grants.wait_until_ready(),
             self.namespaces.wait_until_ready(),
             self.services.wait_until_ready(),
             self.slices.wait_until_ready(),
             self.pods.wait_until_ready(),
         )?;
+        self.grpc_routes.wait().await?;
         Ok(())
     }
 
@@ -96,7 +99,8 @@ impl Caches {
         let mut objects = Objects {
             classes: readable(&self.classes),
             gateways: by_name(readable(&self.gateways)),
-            routes: by_name(readable(&self.routes)),
+            grpc_routes: by_name(readable(&self.grpc_routes.store)),
+            http_routes: by_name(readable(&self.http_routes)),
             grants: readable(&self.grants),
             services: self.services.state().into_iter().map(|service| (Name::of(&service.metadata), service)).collect(),
             ..Objects::default()
@@ -142,6 +146,46 @@ impl Caches {
         }
         pods
     }
+}
+
+/// The cache of a kind that a cluster may not have, because its Gateway API is older.
+struct Optional<K: Resource<DynamicType = ()> + Clone + 'static> {
+    store: Store<DeserializeGuard<K>>,
+    /// Whether the API server has said that there is no such kind.
+    absent: watch::Receiver<bool>,
+}
+
+impl<K> Optional<K>
+where
+    K: Resource<DynamicType = ()> + Clone + DeserializeOwned + Debug + Send + Sync + 'static,
+{
+    fn start(api: Api<DeserializeGuard<K>>, changed: &Arc<Notify>) -> Self {
+        let (is_absent, absent) = watch::channel(false);
+        let events = watcher::watcher(api, config()).inspect(move |event| {
+            is_absent.send_replace(is_missing(event));
+        });
+        Self { store: keep(events, changed), absent }
+    }
+
+    /// Waits until it is filled, or until it is known that there is nothing to fill it with. The kind may come later.
+    async fn wait(&self) -> anyhow::Result<()> {
+        let mut absent = self.absent.clone();
+        tokio::select! {
+            filled = self.store.wait_until_ready() => Ok(filled?),
+            known = absent.wait_for(|absent| *absent) => {
+                known?;
+                tracing::warn!(kind = %K::kind(&()), "The cluster does not have this kind; it is looked for again");
+                Ok(())
+            }
+        }
+    }
+}
+
+/// Whether the API server does not know the kind.
+fn is_missing<K>(event: &watcher::Result<watcher::Event<K>>) -> bool {
+    use kube::Error::Api;
+    use watcher::Error::{InitialListFailed, WatchStartFailed};
+    matches!(event, Err(InitialListFailed(Api(status)) | WatchStartFailed(Api(status))) if status.code == 404)
 }
 
 fn cache<K>(api: Api<K>, changed: &Arc<Notify>) -> Store<K>

@@ -8,11 +8,11 @@ use std::rc::Rc;
 use std::task::{Context, Poll, Waker, ready};
 
 use bytes::Bytes;
-use http::HeaderMap;
+use http::{HeaderMap, StatusCode};
 use hyper::body::{Body, Frame, Incoming, SizeHint};
 use tokio::time::{Instant, Sleep};
 
-use super::tally::Tally;
+use super::tally::{Ending, Tally};
 use crate::serve::connection::Open;
 use crate::serve::counters::Outcome;
 use crate::upstream::Lease;
@@ -234,6 +234,7 @@ struct Passing {
     early: Option<Progress>,
     /// When it must have ended.
     limit: Option<Pin<Box<Sleep>>>,
+    ending: Ending,
 }
 
 impl ResponseBody {
@@ -255,8 +256,16 @@ impl ResponseBody {
         deadline: Option<Instant>,
     ) -> Self {
         let limit = deadline.map(|deadline| Box::pin(tokio::time::sleep_until(deadline)));
-        let passing = Passing { incoming, lease: Some(lease), tally: Some(tally), early, limit };
+        let passing = Passing { incoming, lease: Some(lease), tally: Some(tally), early, limit, ending: Ending::Told };
         Self { source: Source::Upstream(Box::new(passing)), open: None }
+    }
+
+    /// Says where a backend's response tells how the request went.
+    pub(super) fn ending(mut self, ending: Ending) -> Self {
+        if let Source::Upstream(passing) = &mut self.source {
+            passing.ending = ending;
+        }
+        self
     }
 
     /// Holds what tells the connection that a request is open.
@@ -266,8 +275,20 @@ impl ResponseBody {
 }
 
 impl Passing {
+    fn note(&mut self, frame: &Frame<Bytes>) {
+        if let (Ending::InTrailers, Some(trailers), Some(tally)) = (self.ending, frame.trailers_ref(), &mut self.tally)
+        {
+            tally.outcome = Outcome::of_grpc(trailers);
+            self.ending = Ending::Told;
+        }
+    }
+
     fn end(&mut self) {
-        let (Some(lease), Some(tally)) = (self.lease.take(), self.tally.take()) else { return };
+        let (Some(lease), Some(mut tally)) = (self.lease.take(), self.tally.take()) else { return };
+        if self.ending == Ending::InTrailers {
+            // There were none.
+            tally.outcome = Outcome::of_grpc(&HeaderMap::new());
+        }
         match self.early.take() {
             None => lease.put_back(tally.worker().now()),
             // Two messages on one connection would now be out of step.
@@ -279,7 +300,7 @@ impl Passing {
     fn give_up(&mut self) {
         if let (Some(lease), Some(mut tally)) = (self.lease.take(), self.tally.take()) {
             drop(lease);
-            tally.outcome = Outcome::of(http::StatusCode::GATEWAY_TIMEOUT);
+            tally.outcome = Outcome::of(StatusCode::GATEWAY_TIMEOUT);
         }
     }
 
@@ -322,6 +343,9 @@ impl Body for ResponseBody {
                     return Poll::Ready(Some(Err(BodyError::TooSlow)));
                 }
                 let frame = ready!(Pin::new(&mut passing.incoming).poll_frame(context));
+                if let Some(Ok(frame)) = &frame {
+                    passing.note(frame);
+                }
                 match &frame {
                     Some(Ok(_)) if !passing.incoming.is_end_stream() => {}
                     Some(Ok(_)) | None => passing.end(),

@@ -1,7 +1,8 @@
 //! Why a request has no response of a backend, and the one place where that becomes an answer.
 
-use http::{Response, StatusCode};
+use http::{HeaderValue, Response, StatusCode, header};
 use sluice_proxy_core::framing::Rejection;
+use sluice_proxy_core::grpc::{self, Code};
 
 use super::body::ResponseBody;
 use crate::serve::counters::Outcome;
@@ -70,11 +71,26 @@ impl Failure {
         }
     }
 
-    /// The answer.
-    pub(super) fn response(self) -> Response<ResponseBody> {
+    /// The answer, in the words of HTTP or of gRPC.
+    pub(super) fn response(self, grpc: bool) -> Response<ResponseBody> {
         let (source, status, text) = self.describe();
         tracing::debug!(?source, %status, failure = ?self, "Answered for the backend");
-        super::plain(status, text)
+        if grpc { trailers_only(self.code(), text) } else { super::plain(status, text) }
+    }
+
+    /// The code for gRPC clients. `GRPCRouteRule.backendRefs` asks for `UNAVAILABLE` where there is no backend.
+    fn code(self) -> Code {
+        match self {
+            Self::BackendInvalid | Self::ConnectTimeout { .. } | Self::NoBackend => Code::Unavailable,
+            Self::ClientBody => Code::Cancelled,
+            Self::TooSlow => Code::DeadlineExceeded,
+            Self::BadResponse
+            | Self::NoEndpoint
+            | Self::NoRoute
+            | Self::Refused
+            | Self::Rejected(_)
+            | Self::Reset { .. } => Code::of(self.describe().1),
+        }
     }
 
     /// How it is counted at the backend that the request was assigned to.
@@ -93,6 +109,47 @@ impl Failure {
             | Self::NoRoute
             | Self::Rejected(_)
             | Self::TooSlow => Outcome::of(self.describe().1),
+        }
+    }
+}
+
+/// An answer without a message, which gRPC allows to consist of what would be its trailers.
+fn trailers_only(code: Code, text: &'static str) -> Response<ResponseBody> {
+    let mut response = Response::new(ResponseBody::empty());
+    let headers = response.headers_mut();
+    headers.insert(header::CONTENT_TYPE, grpc::CONTENT_TYPE);
+    headers.insert(grpc::STATUS, code.value());
+    headers.insert(grpc::MESSAGE, HeaderValue::from_static(text.trim_ascii_end()));
+    response
+}
+
+#[cfg(test)]
+mod tests {
+    use http::StatusCode;
+    use sluice_proxy_core::framing::Rejection;
+
+    use super::Failure;
+
+    #[test]
+    fn grpc_clients_are_told_in_their_words() {
+        let cases = [
+            (Failure::BackendInvalid, 14),
+            (Failure::BadResponse, 14),
+            (Failure::ClientBody, 1),
+            (Failure::ConnectTimeout { leaving: false }, 14),
+            (Failure::NoBackend, 14),
+            (Failure::NoEndpoint, 14),
+            (Failure::NoRoute, 12),
+            (Failure::Refused, 14),
+            (Failure::Rejected(Rejection::BadRequest), 13),
+            (Failure::TooSlow, 4),
+            (Failure::Reset { leaving: true }, 14),
+        ];
+        for (failure, code) in cases {
+            let response = failure.response(true);
+            assert_eq!(response.status(), StatusCode::OK);
+            assert_eq!(response.headers()["grpc-status"], code.to_string(), "{failure:?}");
+            assert_ne!(failure.response(false).status(), StatusCode::OK);
         }
     }
 }

@@ -24,15 +24,14 @@ use sluice_proxy_core::filter::redirect::Redirected;
 use sluice_proxy_core::matching::host;
 use sluice_proxy_core::model::Protocol;
 use sluice_proxy_core::table::{Action, Arm, Matched, Rule};
-use sluice_proxy_core::{forward, framing};
+use sluice_proxy_core::{forward, framing, grpc};
 
 use crate::serve::connection::{Connection, Open};
-use crate::serve::counters::Outcome;
 use crate::serve::worker::{Served, Worker};
 use body::{RequestBody, ResponseBody};
 use failure::Failure;
 use mirror::Copies;
-use tally::Tally;
+use tally::{Ending, Tally};
 
 /// Answers one request. There is always an answer.
 pub(crate) async fn handle(
@@ -42,9 +41,9 @@ pub(crate) async fn handle(
 ) -> Result<Response<ResponseBody>, Infallible> {
     let open = Open::new(worker, connection);
     let (mut head, body) = request.into_parts();
-    let version = head.version;
+    let (version, grpc) = (head.version, grpc::is_grpc(&head.headers));
     let answer = answer(&open, &mut head, &mut Some(body)).await;
-    let mut response = answer.unwrap_or_else(Failure::response);
+    let mut response = answer.unwrap_or_else(|failure| failure.response(grpc));
     let stays = version <= Version::HTTP_11 && response.status() != StatusCode::SWITCHING_PROTOCOLS;
     if stays && open.connection.is_leaving(open.worker.now()) {
         response.headers_mut().insert(header::CONNECTION, HeaderValue::from_static("close"));
@@ -78,7 +77,7 @@ async fn answer(
         Verdict::Forward(allowed) => {
             // A page may read why there is no response, too.
             let acted = act(open, &snapshot, matched, rule, head, body).await;
-            let mut response = acted.unwrap_or_else(Failure::response);
+            let mut response = acted.unwrap_or_else(|failure| failure.response(grpc::is_grpc(&head.headers)));
             cors.mark(allowed.as_ref(), response.headers_mut());
             Ok(response)
         }
@@ -142,6 +141,7 @@ async fn forward_to(
 ) -> Result<Response<ResponseBody>, Failure> {
     let Assigned { matched, rule, arm, mut tally } = assigned;
     let body = body.take().map_or_else(RequestBody::none, RequestBody::new);
+    let grpc = grpc::is_grpc(&head.headers);
     let backend = snapshot.backend(arm).filter(|_| arm.valid);
     let websocket =
         backend.is_some_and(|backend| backend.protocol == Protocol::Http1) && forward::asks_for_websocket(head);
@@ -170,7 +170,7 @@ async fn forward_to(
     }
     let exchange = exchanged.inspect_err(|failure| tally.outcome = failure.outcome())?;
     let (mut parts, incoming) = exchange.response.into_parts();
-    tally.outcome = Outcome::of(parts.status);
+    let ending = Ending::of(&parts, grpc, &mut tally);
     parts.version = Version::HTTP_11;
     forward::remove_hop_by_hop(&mut parts.headers);
     if parts.status == StatusCode::SWITCHING_PROTOCOLS {
@@ -181,11 +181,12 @@ async fn forward_to(
         return Ok(filtered(rule, Some(arm), Response::from_parts(parts, ResponseBody::empty())));
     }
     // The rest of a body that the backend did not wait for could be read as another request: both connections end.
+    // (HTTP/2 keeps messages apart, and gRPC begins many an answer before the request has ended.)
     let early = (!exchange.progress.is_done()).then_some(exchange.progress);
-    if early.is_some() {
+    if early.is_some() && !open.connection.is_http2() {
         parts.headers.insert(header::CONNECTION, HeaderValue::from_static("close"));
     }
-    let body = ResponseBody::upstream(incoming, exchange.lease, tally, early, exchange.deadline);
+    let body = ResponseBody::upstream(incoming, exchange.lease, tally, early, exchange.deadline).ending(ending);
     Ok(filtered(rule, Some(arm), Response::from_parts(parts, body)))
 }
 

@@ -3,7 +3,9 @@
 use std::rc::Rc;
 use std::time::Instant;
 
+use http::{StatusCode, response};
 use sluice_proxy_core::cells::CellId;
+use sluice_proxy_core::grpc;
 
 use crate::serve::counters::Outcome;
 use crate::serve::worker::Worker;
@@ -39,5 +41,28 @@ impl Drop for Tally {
     fn drop(&mut self) {
         self.worker.in_flight.borrow_mut().remove(self.place);
         self.worker.cells.cell(self.cell).end(self.outcome, self.started.elapsed());
+    }
+}
+
+/// Where it is said how a request went.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub(super) enum Ending {
+    /// In the head of the response.
+    Told,
+    /// In the trailers, as gRPC does.
+    InTrailers,
+}
+
+impl Ending {
+    /// Judges a request by the head of its response, as far as that says how it went.
+    pub(super) fn of(head: &response::Parts, grpc: bool, tally: &mut Tally) -> Self {
+        let grpc = grpc && head.status == StatusCode::OK;
+        if grpc && !head.headers.contains_key(grpc::STATUS) {
+            // Who goes away from now on has not heard how it went.
+            tally.outcome = Outcome::Abandoned;
+            return Self::InTrailers;
+        }
+        tally.outcome = if grpc { Outcome::of_grpc(&head.headers) } else { Outcome::of(head.status) };
+        Self::Told
     }
 }

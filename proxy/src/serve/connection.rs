@@ -128,6 +128,11 @@ impl Connection {
         *self.upgraded.borrow_mut() = Some(upgraded);
     }
 
+    /// Whether the client speaks HTTP/2.
+    pub(crate) fn is_http2(&self) -> bool {
+        self.http2.get()
+    }
+
     /// Whether the client is asked to leave with its next response.
     pub(crate) fn is_leaving(&self, now: u32) -> bool {
         self.leaves_at.get().is_some_and(|at| at <= now)

@@ -5,6 +5,7 @@ use std::sync::atomic::{AtomicU64, Ordering::Relaxed};
 use std::time::Duration;
 
 use sluice_proxy_core::cells::CellId;
+use sluice_proxy_core::grpc;
 use sluice_signals::{DURATION_BOUNDS_MS, duration_bucket};
 
 /// Buckets of a histogram: one for each bound and one above the last.
@@ -27,6 +28,11 @@ impl Outcome {
     /// The outcome of a response with this status.
     pub(crate) fn of(status: http::StatusCode) -> Self {
         Self::Response((status.as_u16() / 100).clamp(1, 5) as u8 - 1)
+    }
+
+    /// The outcome of a gRPC response with these trailers, or with this head where it has none.
+    pub(crate) fn of_grpc(trailers: &http::HeaderMap) -> Self {
+        Self::Response(grpc::counted_class(trailers) - 1)
     }
 }
 

@@ -6,6 +6,7 @@ mod cors;
 mod drain;
 mod failures;
 mod fixtures;
+mod grpc;
 mod mirrors;
 mod retries;
 mod routing;

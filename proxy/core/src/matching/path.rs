@@ -1,5 +1,6 @@
-//! Paths: exact, by whole path elements from the start, or by regular expression.
+//! Paths: exact, by whole path elements from the start, by regular expression, or as a gRPC method.
 
+use super::grpc::MethodMatcher;
 use crate::model::PathMatch;
 
 /// A compiled path condition.
@@ -11,6 +12,8 @@ pub enum PathMatcher {
     Prefix(Box<str>),
     /// The whole path by pattern.
     Regex(Box<regex::Regex>),
+    /// Service and method.
+    Grpc(Box<MethodMatcher>),
 }
 
 impl PathMatcher {
@@ -21,6 +24,7 @@ impl PathMatcher {
             Some(PathMatch::Exact(path)) => Self::Exact(path.as_str().into()),
             Some(PathMatch::Prefix(prefix)) => Self::Prefix(prefix.trim_end_matches('/').into()),
             Some(PathMatch::Regex(pattern)) => Self::Regex(Box::new(super::whole_match(pattern)?)),
+            Some(PathMatch::Grpc(method)) => Self::Grpc(Box::new(MethodMatcher::new(method)?)),
         })
     }
 
@@ -33,6 +37,7 @@ impl PathMatcher {
                 None => false,
             },
             Self::Regex(pattern) => pattern.is_match(path),
+            Self::Grpc(method) => method.matches(path),
         }
     }
 
@@ -40,7 +45,7 @@ impl PathMatcher {
     pub fn prefix_len(&self) -> Option<usize> {
         match self {
             Self::Prefix(prefix) => Some(prefix.len()),
-            Self::Exact(_) | Self::Regex(_) => None,
+            Self::Exact(_) | Self::Regex(_) | Self::Grpc(_) => None,
         }
     }
 }

@@ -5,6 +5,9 @@
 //! `namespace/name`, and the first rule. The specification leaves it to the implementation where regular expressions
 //! stand: ours are between exact and prefix (as in Envoy Gateway and nginx), the longest pattern first. Behind prefixes
 //! the usual catch-all `/` of a route would keep every one of them from being asked.
+//!
+//! `GRPCRouteRule.matches`: the most characters of the service, then of the method, then the most header matches, then as
+//! above. Routes of both kinds never meet on one host of a listener, so how they compare does not matter.
 
 use std::cmp::Reverse;
 use std::sync::Arc;
@@ -28,6 +31,7 @@ pub struct Precedence {
 enum PathRank {
     Exact,
     Regex(Reverse<usize>),
+    Grpc { service: Reverse<usize>, method: Reverse<usize> },
     Prefix(Reverse<usize>),
 }
 
@@ -39,6 +43,9 @@ impl Precedence {
             Some(PathMatch::Exact(_)) => PathRank::Exact,
             Some(PathMatch::Prefix(prefix)) => PathRank::Prefix(Reverse(prefix.trim_end_matches('/').chars().count())),
             Some(PathMatch::Regex(pattern)) => PathRank::Regex(Reverse(pattern.chars().count())),
+            Some(PathMatch::Grpc(of)) => {
+                PathRank::Grpc { service: length(of.service.as_deref()), method: length(of.method.as_deref()) }
+            }
         };
         Self {
             path,
@@ -51,4 +58,8 @@ impl Precedence {
             position,
         }
     }
+}
+
+fn length(part: Option<&str>) -> Reverse<usize> {
+    Reverse(part.map_or(0, |part| part.chars().count()))
 }

@@ -161,8 +161,10 @@ fn arm(
     if redirection.is_some() || cors.is_some() || !mirrors.is_empty() {
         return Err(Problem::BackendFilter);
     }
-    let (backend, slot) = around.backends.acquire(&to.backend);
-    around.uses.push(Arc::clone(&backend));
+    let (id, slot) = around.backends.acquire(&to.backend);
+    let name = model::backend_name(&id);
+    let backend = if *name == *id { Arc::clone(&id) } else { Arc::from(name) };
+    around.uses.push(id);
     let cell = around.cells.intern(key(Arc::clone(&backend)));
     Ok(Arm { backend, cell, valid: to.valid, filters, slot })
 }

@@ -8,7 +8,8 @@ use proptest::prelude::{Just, Strategy, any, prop, prop_oneof, proptest};
 use super::{Action, Problem, Readiness, Snapshot};
 use crate::cells::Cells;
 use crate::model::{
-    Backend, Endpoint, Listener, Match, PathMatch, Protocol, Resource, Route, Rule, ValueMatch, WeightedBackend,
+    Backend, Endpoint, GrpcMethod, Listener, Match, PathMatch, Protocol, Resource, Route, Rule, ValueMatch,
+    WeightedBackend,
 };
 
 fn listener(id: &str, hostname: Option<&str>) -> Resource {
@@ -143,6 +144,37 @@ fn rules_win_by_path_then_method_then_headers_then_query() {
     ];
     for (request, expected) in cases {
         assert_eq!(found(&snapshot, "h", &request).as_deref(), Some(expected), "{request:?}");
+    }
+}
+
+#[test]
+fn grpc_rules_win_by_service_then_method_then_headers() {
+    let grpc = |service: &str, method: &str| {
+        let part = |part: &str| (!part.is_empty()).then(|| part.to_owned());
+        let of = GrpcMethod { service: part(service), method: part(method), regex: false };
+        Match { path: Some(PathMatch::Grpc(of)), ..Match::default() }
+    };
+    let rules = vec![
+        (Match::default(), "all"),
+        (Match { headers: vec![value("a", "1")], ..Match::default() }, "header"),
+        (grpc("", "Say"), "method"),
+        (grpc("a.Echo", ""), "service"),
+        (grpc("a.Echo", "Say"), "both"),
+        (Match { headers: vec![value("a", "1")], ..grpc("a.Echo", "") }, "service-and-header"),
+    ];
+    let snapshot = build(&[listener("l", None), Resource::Route(route("r", &["l"], &[], rules))]);
+    let cases = [
+        ("/b/Other", "", "all"),
+        ("/b/Other", "a", "header"),
+        ("/b/Say", "a", "method"),
+        ("/a.Echo/Other", "", "service"),
+        ("/a.Echo/Other", "a", "service-and-header"),
+        ("/a.Echo/Say", "a", "both"),
+    ];
+    for (path, header, expected) in cases {
+        let request = Request::post(path).header(if header.is_empty() { "x" } else { header }, "1");
+        let request = request.body(()).expect("request");
+        assert_eq!(found(&snapshot, "h", &request).as_deref(), Some(expected), "{path} {header}");
     }
 }
 

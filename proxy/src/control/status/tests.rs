@@ -3,7 +3,7 @@
 use super::*;
 use crate::control::{
     files,
-    objects::Name,
+    objects::{Name, RouteKind, RouteName},
     ports::PortAllocations,
     publish::Publisher,
     translate::{Translation, translate},
@@ -27,7 +27,8 @@ fn translation() -> Translation {
 }
 
 fn route_plan() -> RoutePlan {
-    translation().routes[&Name::new("shop", "web")].clone()
+    let name = RouteName { kind: RouteKind::Http, name: Name::new("shop", "web") };
+    translation().routes[&name].clone()
 }
 
 /// The Gateway's status after data planes served `served`, with or without its Service.

@@ -13,31 +13,50 @@ use sluice_gateway_types::{GROUP, HttpBackendRef};
 use sluice_proxy_core::model::{self, Protocol};
 
 use crate::control::{
-    objects::{Name, Objects},
+    objects::{Name, Objects, RouteKind},
     translate::{
         conditions::{Condition, RESOLVED_REFS},
         reference::{self, From, To},
     },
 };
 
-/// A port of a Service that exists.
+/// A port of a Service that exists, and the kind of route that uses it.
 #[derive(Clone, Debug, PartialEq, Eq, PartialOrd, Ord)]
 pub struct ServiceRef {
     /// The Service.
     pub service: Name,
     /// Its port.
     pub port: u16,
+    /// What the port is used as.
+    pub kind: RouteKind,
 }
 
-/// `namespace/service:port` of a reference, whether it can be used or not.
-pub fn id(reference: &HttpBackendRef, namespace: &str) -> String {
-    let namespace = reference.namespace.as_deref().unwrap_or(namespace);
-    format!("{namespace}/{}:{}", reference.name, reference.port.unwrap_or_default())
+/// Who refers to a backend.
+#[derive(Clone, Copy, Debug)]
+pub struct Referrer<'a> {
+    /// The kind of the route.
+    pub kind: RouteKind,
+    /// Its namespace.
+    pub namespace: &'a str,
 }
 
-/// Resolves a reference of an HTTPRoute in `namespace`, or says as a condition why it cannot be used. Permission is asked
+/// What the id of a backend ends in: one port may be spoken to in different ways by different kinds of routes.
+fn suffix(kind: RouteKind) -> &'static str {
+    match kind {
+        RouteKind::Grpc => "+h2c",
+        RouteKind::Http => "",
+    }
+}
+
+/// The id of the backend of a reference, whether it can be used or not.
+pub fn id(reference: &HttpBackendRef, from: Referrer<'_>) -> String {
+    let namespace = reference.namespace.as_deref().unwrap_or(from.namespace);
+    format!("{namespace}/{}:{}{}", reference.name, reference.port.unwrap_or_default(), suffix(from.kind))
+}
+
+/// Resolves a reference of a route, or says as a condition why it cannot be used. Permission is asked
 /// for before existence, so that a route cannot find out what exists in another namespace.
-pub fn resolve(reference: &HttpBackendRef, namespace: &str, objects: &Objects) -> Result<ServiceRef, Condition> {
+pub fn resolve(reference: &HttpBackendRef, from: Referrer<'_>, objects: &Objects) -> Result<ServiceRef, Condition> {
     let no = |reason, message| Err(Condition::no(RESOLVED_REFS, reason, message));
     let group = reference.group.as_deref().unwrap_or_default();
     let kind = reference.kind.as_deref().unwrap_or("Service");
@@ -45,10 +64,10 @@ pub fn resolve(reference: &HttpBackendRef, namespace: &str, objects: &Objects) -
         let shown = if group.is_empty() { "core" } else { group };
         return no("InvalidKind", format!("backends of kind {kind} in group {shown} are not supported; Service is"));
     }
-    let service = Name::new(reference.namespace.as_deref().unwrap_or(namespace), &reference.name);
-    let from = From { group: GROUP, kind: "HTTPRoute", namespace };
+    let service = Name::new(reference.namespace.as_deref().unwrap_or(from.namespace), &reference.name);
+    let route = From { group: GROUP, kind: from.kind.name(), namespace: from.namespace };
     let to = To { group, kind, namespace: &service.namespace, name: &service.name };
-    if !reference::permitted(objects, from, to) {
+    if !reference::permitted(objects, route, to) {
         return no("RefNotPermitted", format!("no ReferenceGrant permits the reference to Service {service}"));
     }
     let Some(object) = objects.services.get(&service) else {
@@ -65,7 +84,7 @@ pub fn resolve(reference: &HttpBackendRef, namespace: &str, objects: &Objects) -
     let Some(port) = found else {
         return no("BackendNotFound", format!("Service {service} has no TCP port {wanted}"));
     };
-    Ok(ServiceRef { service, port })
+    Ok(ServiceRef { service, port, kind: from.kind })
 }
 
 /// The port of a Service with its endpoints.
@@ -85,10 +104,10 @@ pub fn backend(reference: &ServiceRef, objects: &Objects) -> model::Backend {
         }
     }
     model::Backend {
-        id: format!("{}:{}", reference.service, reference.port),
-        protocol: match port.and_then(|port| port.app_protocol.as_deref()) {
-            Some("kubernetes.io/h2c") => Protocol::H2c,
-            _ => Protocol::Http1,
+        id: format!("{}:{}{}", reference.service, reference.port, suffix(reference.kind)),
+        protocol: match (reference.kind, port.and_then(|port| port.app_protocol.as_deref())) {
+            (RouteKind::Grpc, _) | (RouteKind::Http, Some("kubernetes.io/h2c")) => Protocol::H2c,
+            (RouteKind::Http, _) => Protocol::Http1,
         },
         endpoints: endpoints.into_iter().map(|(address, ready)| model::Endpoint { address, ready }).collect(),
     }

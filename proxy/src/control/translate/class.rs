@@ -6,7 +6,10 @@ use crate::control::{
 };
 
 /// Features of the conformance suite that this implementation has, in the order that the specification asks for.
-pub const SUPPORTED_FEATURES: [&str; 33] = [
+pub const SUPPORTED_FEATURES: [&str; 36] = [
+    "GRPCRoute",
+    "GRPCRouteNamedRouteRule",
+    "GRPCRouteRequestHeaderModifier",
     "Gateway",
     "GatewayAddressEmpty",
     "GatewayHTTPListenerIsolation",

@@ -4,7 +4,7 @@ use std::collections::{BTreeMap, BTreeSet};
 
 use kube::core::{Selector, SelectorExt};
 use serde_json::{Value, json};
-use sluice_gateway_types::{GROUP, Gateway, Listener, ListenerAllowedRoutes};
+use sluice_gateway_types::{GROUP, Gateway, Listener, ListenerAllowedRoutes, RouteGroupKind};
 use sluice_proxy_core::model;
 
 use crate::control::{
@@ -17,8 +17,8 @@ use crate::control::{
     },
 };
 
-/// The one kind of route that is supported.
-const HTTP_ROUTE: &str = "HTTPRoute";
+/// The kinds of routes that listeners of protocol HTTP take.
+const HTTP_KINDS: [&str; 2] = ["HTTPRoute", "GRPCRoute"];
 
 /// What is said and made of one Gateway.
 #[derive(Clone, Debug, PartialEq)]
@@ -244,10 +244,9 @@ fn listener(spec: &Listener, namespace: &str) -> ListenerPlan {
 }
 
 fn kinds(allowed: &ListenerAllowedRoutes) -> (Vec<&'static str>, Condition) {
-    let supported = |group: Option<&str>, kind: &str| group.unwrap_or(GROUP) == GROUP && kind == HTTP_ROUTE;
-    let unknown = allowed.kinds.iter().find(|wanted| !supported(wanted.group.as_deref(), &wanted.kind));
-    let some =
-        allowed.kinds.is_empty() || allowed.kinds.iter().any(|kind| supported(kind.group.as_deref(), &kind.kind));
+    let is =
+        |wanted: &RouteGroupKind, kind: &str| wanted.group.as_deref().unwrap_or(GROUP) == GROUP && wanted.kind == kind;
+    let unknown = allowed.kinds.iter().find(|wanted| !HTTP_KINDS.iter().any(|kind| is(wanted, kind)));
     let resolved = match unknown {
         None => Condition::resolved(),
         Some(kind) => {
@@ -255,7 +254,8 @@ fn kinds(allowed: &ListenerAllowedRoutes) -> (Vec<&'static str>, Condition) {
             Condition::no(RESOLVED_REFS, "InvalidRouteKinds", message)
         }
     };
-    (if some { vec![HTTP_ROUTE] } else { vec![] }, resolved)
+    let wanted = |kind: &&str| allowed.kinds.is_empty() || allowed.kinds.iter().any(|wanted| is(wanted, kind));
+    (HTTP_KINDS.into_iter().filter(wanted).collect(), resolved)
 }
 
 fn namespaces(allowed: &ListenerAllowedRoutes, own: &str) -> Result<Namespaces, String> {

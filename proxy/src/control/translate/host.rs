@@ -12,6 +12,20 @@ pub fn intersects(listener: Option<&str>, route: &[String]) -> bool {
     route.is_empty() || route.iter().any(|route| overlap(listener, route))
 }
 
+/// Whether two routes that intersect with a listener have a host of it in common.
+pub fn share(listener: Option<&str>, one: &[String], other: &[String]) -> bool {
+    if one.is_empty() || other.is_empty() {
+        return true;
+    }
+    let common = one.iter().flat_map(|a| other.iter().filter(move |b| overlap(a, b)).map(move |b| narrower(a, b)));
+    common.into_iter().any(|name| listener.is_none_or(|listener| overlap(listener, name)))
+}
+
+/// Of two names that overlap, the one whose hosts the other one has too.
+fn narrower<'a>(a: &'a str, b: &'a str) -> &'a str {
+    if !a.starts_with('*') || (b.starts_with('*') && a.len() > b.len()) { a } else { b }
+}
+
 fn overlap(a: &str, b: &str) -> bool {
     match (a.strip_prefix('*'), b.strip_prefix('*')) {
         (None, None) => a == b,
@@ -50,5 +64,24 @@ mod tests {
             assert_eq!(intersects(listener, &[route.to_owned()]), expected, "{listener:?} and {route}");
         }
         assert!(intersects(Some("a.example.com"), &[]));
+    }
+
+    #[test]
+    fn what_two_routes_share_must_be_a_host_of_the_listener() {
+        type Names = &'static [&'static str];
+        let cases: [(Option<&str>, Names, Names, bool); 8] = [
+            (None, &["a.test"], &["a.test"], true),
+            (None, &["a.test"], &["b.test"], false),
+            (None, &[], &["b.test"], true),
+            (None, &["*.test"], &["b.test", "c.org"], true),
+            (None, &["*.a.test"], &["*.test"], true),
+            (None, &["*.a.test"], &["*.b.test"], false),
+            (Some("*.test"), &["a.test", "q.org"], &["b.test", "q.org"], false),
+            (Some("a.test"), &["*.test"], &["*.test"], true),
+        ];
+        for (listener, one, other, expected) in cases {
+            let names = |names: Names| names.iter().map(ToString::to_string).collect::<Vec<_>>();
+            assert_eq!(share(listener, &names(one), &names(other)), expected, "{listener:?} {one:?} {other:?}");
+        }
     }
 }

@@ -1,22 +1,20 @@
-//! HTTPRoutes: which listeners they are attached to, their rules, and what their status says.
+//! Routes of all kinds: which listeners they are attached to, their backends, and what their status says. The rules are
+//! each kind's own.
 
 use std::collections::{BTreeMap, BTreeSet};
 
-use sluice_gateway_types::{
-    GROUP, HttpBackendRef, HttpRoute, ParentReference, PathMatch, RouteMatch, RouteRetry, RouteRule, RouteTimeouts,
-    ValueMatch,
-};
+use sluice_gateway_types::{GROUP, HttpBackendRef, ParentReference, RouteFilter, ValueMatch};
 use sluice_proxy_core::{cells::Cells, model, model::Resource, table::Snapshot};
 
 use crate::control::{
-    objects::{Name, Objects},
+    objects::{AnyRoute, Name, Objects, RouteName},
     translate::{
-        backend::{self, ServiceRef},
+        backend::{self, Referrer, ServiceRef},
         conditions::{ACCEPTED, Condition},
-        duration,
         filter::{self, Level, Refusal},
         gateway::{GatewayPlan, ListenerPlan},
-        host,
+        grpc, host, http,
+        rivals::Rivals,
     },
 };
 
@@ -52,16 +50,23 @@ pub struct Outcome {
 }
 
 /// The rules of a route with what they refer to.
-struct Rules {
-    list: Vec<model::Rule>,
+pub struct Rules<'a> {
+    from: Referrer<'a>,
+    objects: &'a Objects,
+    /// The rules so far.
+    pub list: Vec<model::Rule>,
     backends: BTreeSet<ServiceRef>,
     resolved: Condition,
 }
 
-impl Rules {
+impl<'a> Rules<'a> {
+    fn new(from: Referrer<'a>, objects: &'a Objects) -> Self {
+        Self { from, objects, list: vec![], backends: BTreeSet::new(), resolved: Condition::resolved() }
+    }
+
     /// Notes a reference to a backend; returns whether it can be used.
-    fn refer(&mut self, reference: &HttpBackendRef, namespace: &str, objects: &Objects) -> bool {
-        let resolved = backend::resolve(reference, namespace, objects);
+    fn refer(&mut self, reference: &HttpBackendRef) -> bool {
+        let resolved = backend::resolve(reference, self.from, self.objects);
         let valid = resolved.is_ok();
         match resolved {
             Ok(service) => {
@@ -72,19 +77,50 @@ impl Rules {
         }
         valid
     }
+
+    /// The filters of a rule.
+    pub fn filters(&mut self, specs: &[RouteFilter], place: &str) -> Result<Vec<model::Filter>, Refusal> {
+        let mut resolve = |reference: &HttpBackendRef| self.refer(reference).then(|| backend::id(reference, self.from));
+        filter::filters(specs, Level::Rule, place, &mut resolve)
+    }
+
+    /// The backends of a rule, whose references stand at `place`.
+    pub fn backends(
+        &mut self,
+        references: &[HttpBackendRef],
+        place: &str,
+    ) -> Result<Vec<model::WeightedBackend>, Refusal> {
+        let places = (0..).map(|index| format!("{place}.backendRefs[{index}]"));
+        references.iter().zip(places).map(|(reference, place)| self.weighted(reference, &place)).collect()
+    }
+
+    fn weighted(&mut self, reference: &HttpBackendRef, place: &str) -> Result<model::WeightedBackend, Refusal> {
+        filter::known(&reference.unknown, place)?;
+        // No filter of a backend names another one.
+        let filters = filter::filters(&reference.filters, Level::Backend, place, &mut |_| None)?;
+        let valid = self.refer(reference);
+        let weight = u32::try_from(reference.weight.unwrap_or(1)).unwrap_or_default();
+        Ok(model::WeightedBackend { backend: backend::id(reference, self.from), weight, valid, filters })
+    }
 }
 
 /// Translates a route and counts it at the listeners that it is attached to.
-pub fn plan(route: &HttpRoute, gateways: &mut BTreeMap<Name, GatewayPlan>, objects: &Objects) -> Outcome {
-    let name = Name::of(&route.metadata);
-    let generation = route.metadata.generation.unwrap_or_default();
-    let parents: Vec<_> = route.spec.parent_refs.iter().filter(|p| parent_name(p, &name, gateways).is_some()).collect();
-    if parents.is_empty() || route.metadata.deletion_timestamp.is_some() {
+pub fn plan(
+    route: AnyRoute<'_>,
+    gateways: &mut BTreeMap<Name, GatewayPlan>,
+    rivals: &mut Rivals,
+    objects: &Objects,
+) -> Outcome {
+    let name = route.name();
+    let generation = route.metadata().generation.unwrap_or_default();
+    let parents: Vec<_> =
+        route.parent_refs().iter().filter(|p| parent_name(p, &name.name, gateways).is_some()).collect();
+    if parents.is_empty() || route.metadata().deletion_timestamp.is_some() {
         let plan = RoutePlan { generation, parents: vec![] };
         return Outcome { plan, resource: None, backends: BTreeSet::new() };
     }
     let mut resource = skeleton(route, &name);
-    let (refusal, resolved, backends) = match rules(route, &name.namespace, objects) {
+    let (refusal, resolved, backends) = match rules(route, &name, objects) {
         Ok(found) => {
             resource.rules = found.list;
             (check(&resource).err(), found.resolved, found.backends)
@@ -98,10 +134,13 @@ pub fn plan(route: &HttpRoute, gateways: &mut BTreeMap<Name, GatewayPlan>, objec
         let accepted = match (&refusal, outcome) {
             (_, Err(condition)) => condition,
             (Some(refusal), Ok(_)) => Condition::no(ACCEPTED, refusal.reason, refusal.message.clone()),
-            (None, Ok(places)) => {
-                attached.extend(places);
-                Condition::accepted()
-            }
+            (None, Ok(places)) => match rivals.admit(&name, &resource.hostnames, places, gateways) {
+                Ok(places) => {
+                    attached.extend(places);
+                    Condition::accepted()
+                }
+                Err(condition) => condition,
+            },
         };
         plans.push(ParentPlan { parent: parent.clone(), accepted, resolved: resolved.clone() });
     }
@@ -110,8 +149,17 @@ pub fn plan(route: &HttpRoute, gateways: &mut BTreeMap<Name, GatewayPlan>, objec
     Outcome { plan: RoutePlan { generation, parents: plans }, resource, backends }
 }
 
+fn rules<'a>(route: AnyRoute<'_>, name: &'a RouteName, objects: &'a Objects) -> Result<Rules<'a>, Refusal> {
+    let mut found = Rules::new(Referrer { kind: name.kind, namespace: &name.name.namespace }, objects);
+    match route {
+        AnyRoute::Grpc(route) => grpc::rules(&route.spec, &mut found)?,
+        AnyRoute::Http(route) => http::rules(&route.spec, &mut found)?,
+    }
+    Ok(found)
+}
+
 /// A listener: its Gateway and its place in it.
-type Place = (Name, usize);
+pub type Place = (Name, usize);
 
 /// Counts the route at each listener once, and returns the ids of those that are served.
 fn count(attached: &BTreeSet<Place>, gateways: &mut BTreeMap<Name, GatewayPlan>) -> Vec<String> {
@@ -137,13 +185,13 @@ fn parent_name(parent: &ParentReference, route: &Name, gateways: &BTreeMap<Name,
 /// The listeners of the parent that take the route. Each step narrows them down and has a reason of its own.
 fn attach(
     parent: &ParentReference,
-    route: &Name,
+    route: &RouteName,
     hostnames: &[String],
     gateways: &BTreeMap<Name, GatewayPlan>,
     objects: &Objects,
 ) -> Result<Vec<Place>, Condition> {
     let no = |reason, message: &str| Condition::no(ACCEPTED, reason, message);
-    let Some(name) = parent_name(parent, route, gateways) else {
+    let Some(name) = parent_name(parent, &route.name, gateways) else {
         return Err(no("NoMatchingParent", "the Gateway does not exist"));
     };
     let listeners = gateways[&name].listeners.iter().enumerate();
@@ -155,12 +203,13 @@ fn attach(
     if candidates.is_empty() {
         return Err(no("NoMatchingParent", "the Gateway has no listener with this sectionName and port"));
     }
+    let kind = route.kind.name();
     let allows = |listener: &ListenerPlan| {
-        listener.kinds.contains(&"HTTPRoute") && listener.namespaces.allow(&route.namespace, objects)
+        listener.kinds.contains(&kind) && listener.namespaces.allow(&route.name.namespace, objects)
     };
     let allowed: Vec<_> = candidates.into_iter().filter(|(_, listener)| allows(listener)).collect();
     if allowed.is_empty() {
-        return Err(no("NotAllowedByListeners", "no listener allows HTTPRoutes of this namespace"));
+        return Err(no("NotAllowedByListeners", &format!("no listener allows {kind}s of this namespace")));
     }
     let matching = allowed.into_iter().filter(|(_, l)| host::intersects(l.hostname.as_deref(), hostnames));
     let places: Vec<_> = matching.map(|(index, _)| (name.clone(), index)).collect();
@@ -170,14 +219,13 @@ fn attach(
     Ok(places)
 }
 
-fn skeleton(route: &HttpRoute, name: &Name) -> model::Route {
-    let created = route.metadata.creation_timestamp.as_ref();
+fn skeleton(route: AnyRoute<'_>, name: &RouteName) -> model::Route {
     model::Route {
-        id: format!("HTTPRoute/{name}"),
-        generation: route.metadata.generation.unwrap_or_default(),
-        created: created.map_or(0, |time| time.0.as_second()),
+        id: name.to_string(),
+        generation: route.metadata().generation.unwrap_or_default(),
+        created: route.created(),
         listeners: vec![],
-        hostnames: route.spec.hostnames.iter().map(|host| host.to_ascii_lowercase()).collect(),
+        hostnames: route.hostnames().iter().map(|host| host.to_ascii_lowercase()).collect(),
         rules: vec![],
     }
 }
@@ -193,106 +241,22 @@ fn check(route: &model::Route) -> Result<(), Refusal> {
         .map_err(|error| Refusal::unsupported(format!("spec.rules: {}", error.problem)))
 }
 
-fn rules(route: &HttpRoute, namespace: &str, objects: &Objects) -> Result<Rules, Refusal> {
-    let absent = [RouteRule::default()];
-    let specs = route.spec.rules.as_deref().unwrap_or(&absent);
-    let mut found = Rules { list: vec![], backends: BTreeSet::new(), resolved: Condition::resolved() };
-    for (index, spec) in specs.iter().enumerate() {
-        let rule = rule(spec, index, namespace, objects, &mut found)?;
-        found.list.push(rule);
+/// Conditions on values of headers.
+pub fn headers(specs: &[ValueMatch], place: &str) -> Result<Vec<model::ValueMatch>, Refusal> {
+    let mut headers = values(specs, &format!("{place}.headers"))?;
+    for header in &mut headers {
+        header.name.make_ascii_lowercase();
     }
-    Ok(found)
+    Ok(first_of_name(headers))
 }
 
-fn rule(
-    spec: &RouteRule,
-    index: usize,
-    namespace: &str,
-    objects: &Objects,
-    found: &mut Rules,
-) -> Result<model::Rule, Refusal> {
-    let place = format!("spec.rules[{index}]");
-    filter::known(&spec.unknown, &place)?;
-    let matches: Result<Vec<_>, _> =
-        spec.matches.iter().enumerate().map(|(i, m)| condition(m, &format!("{place}.matches[{i}]"))).collect();
-    let mut resolve = |reference: &HttpBackendRef| {
-        found.refer(reference, namespace, objects).then(|| backend::id(reference, namespace))
-    };
-    let filters = filter::filters(&spec.filters, Level::Rule, &place, &mut resolve)?;
-    let backends: Result<Vec<_>, _> = spec
-        .backend_refs
-        .iter()
-        .enumerate()
-        .map(|(i, reference)| weighted(reference, &format!("{place}.backendRefs[{i}]"), namespace, objects, found))
-        .collect();
-    Ok(model::Rule {
-        name: spec.name.clone().unwrap_or_else(|| index.to_string()),
-        matches: matches?,
-        filters,
-        backends: backends?,
-        timeouts: spec.timeouts.as_ref().map(|spec| timeouts(spec, &place)).transpose()?.unwrap_or_default(),
-        retry: spec.retry.as_ref().map(|spec| retry(spec, &place)).transpose()?,
-    })
+/// Conditions on values of query parameters.
+pub fn query(specs: &[ValueMatch], place: &str) -> Result<Vec<model::ValueMatch>, Refusal> {
+    values(specs, &format!("{place}.queryParams")).map(first_of_name)
 }
 
-fn duration(text: Option<&String>, place: &str) -> Result<Option<u64>, Refusal> {
-    let bad = |text: &String| Refusal::unsupported(format!("{place}: {text:?} is not a duration such as 1m30s"));
-    text.map(|text| duration::millis(text).ok_or_else(|| bad(text))).transpose()
-}
-
-fn timeouts(spec: &RouteTimeouts, place: &str) -> Result<model::Timeouts, Refusal> {
-    let place = format!("{place}.timeouts");
-    filter::known(&spec.unknown, &place)?;
-    let request = duration(spec.request.as_ref(), &format!("{place}.request"))?;
-    let backend = duration(spec.backend_request.as_ref(), &format!("{place}.backendRequest"))?;
-    if request.is_some_and(|request| request > 0 && backend.is_some_and(|backend| backend > request)) {
-        return Err(Refusal::unsupported(format!("{place}: backendRequest cannot be longer than request")));
-    }
-    Ok(model::Timeouts { request, backend })
-}
-
-fn retry(spec: &RouteRetry, place: &str) -> Result<model::Retry, Refusal> {
-    let place = format!("{place}.retry");
-    filter::known(&spec.unknown, &place)?;
-    let code = |code: &i32| {
-        let valid = u16::try_from(*code).ok().filter(|code| (400..600).contains(code));
-        valid.ok_or_else(|| Refusal::unsupported(format!("{place}.codes: {code} is not the status of an error")))
-    };
-    let attempts = spec.attempts.unwrap_or(1);
-    Ok(model::Retry {
-        codes: spec.codes.iter().map(code).collect::<Result<_, _>>()?,
-        attempts: u32::try_from(attempts)
-            .map_err(|_| Refusal::unsupported(format!("{place}.attempts: {attempts} is not a number of attempts")))?,
-        backoff: duration(spec.backoff.as_ref(), &format!("{place}.backoff"))?,
-    })
-}
-
-fn weighted(
-    reference: &HttpBackendRef,
-    place: &str,
-    namespace: &str,
-    objects: &Objects,
-    found: &mut Rules,
-) -> Result<model::WeightedBackend, Refusal> {
-    filter::known(&reference.unknown, place)?;
-    // No filter of a backend names another one.
-    let filters = filter::filters(&reference.filters, Level::Backend, place, &mut |_| None)?;
-    let valid = found.refer(reference, namespace, objects);
-    let weight = u32::try_from(reference.weight.unwrap_or(1)).unwrap_or_default();
-    Ok(model::WeightedBackend { backend: backend::id(reference, namespace), weight, valid, filters })
-}
-
-fn condition(spec: &RouteMatch, place: &str) -> Result<model::Match, Refusal> {
-    filter::known(&spec.unknown, place)?;
-    let values = |specs: &[ValueMatch], field: &str, lower: bool| -> Result<Vec<_>, Refusal> {
-        specs.iter().map(|spec| value(spec, &format!("{place}.{field}"), lower)).collect()
-    };
-    Ok(model::Match {
-        path: spec.path.as_ref().map(|spec| path(spec, place)).transpose()?,
-        headers: first_of_name(values(&spec.headers, "headers", true)?),
-        query: first_of_name(values(&spec.query_params, "queryParams", false)?),
-        method: spec.method.clone(),
-    })
+fn values(specs: &[ValueMatch], place: &str) -> Result<Vec<model::ValueMatch>, Refusal> {
+    specs.iter().map(|spec| value(spec, place)).collect()
 }
 
 /// Of entries with an equivalent name only the first counts, as the API says.
@@ -301,22 +265,16 @@ fn first_of_name(values: Vec<model::ValueMatch>) -> Vec<model::ValueMatch> {
     values.into_iter().filter(|value| names.insert(value.name.clone())).collect()
 }
 
-fn value(spec: &ValueMatch, place: &str, lower: bool) -> Result<model::ValueMatch, Refusal> {
-    let regex = match spec.type_.as_deref().unwrap_or("Exact") {
-        "Exact" => false,
-        "RegularExpression" => true,
-        other => return Err(Refusal::unsupported(format!("{place}: type {other} is not supported"))),
-    };
-    let name = if lower { spec.name.to_ascii_lowercase() } else { spec.name.clone() };
-    Ok(model::ValueMatch { name, value: spec.value.clone(), regex })
+fn value(spec: &ValueMatch, place: &str) -> Result<model::ValueMatch, Refusal> {
+    let regex = is_regex(spec.type_.as_deref(), place)?;
+    Ok(model::ValueMatch { name: spec.name.clone(), value: spec.value.clone(), regex })
 }
 
-fn path(spec: &PathMatch, place: &str) -> Result<model::PathMatch, Refusal> {
-    let value = spec.value.clone().unwrap_or_else(|| "/".to_owned());
-    match spec.type_.as_deref().unwrap_or("PathPrefix") {
-        "Exact" => Ok(model::PathMatch::Exact(value)),
-        "PathPrefix" => Ok(model::PathMatch::Prefix(value)),
-        "RegularExpression" => Ok(model::PathMatch::Regex(value)),
-        other => Err(Refusal::unsupported(format!("{place}.path: type {other} is not supported"))),
+/// Whether a condition of type `Exact` (the default) or `RegularExpression` is the latter.
+pub fn is_regex(type_: Option<&str>, place: &str) -> Result<bool, Refusal> {
+    match type_.unwrap_or("Exact") {
+        "Exact" => Ok(false),
+        "RegularExpression" => Ok(true),
+        other => Err(Refusal::unsupported(format!("{place}: type {other} is not supported"))),
     }
 }

@@ -1,0 +1,92 @@
+//! The kinds of routes beside HTTPRoutes: attached, reported and served.
+
+use std::{net::SocketAddr, time::Duration};
+
+use anyhow::{Context, Result};
+use bytes::Bytes;
+use http::Request;
+use http_body_util::Empty;
+use hyper::client::conn::http2;
+use hyper_util::rt::{TokioExecutor, TokioIo};
+use serde_json::{Value, json};
+use sluice_e2e::{
+    app::SETUP_DEADLINE,
+    cluster::{Cluster, look_at},
+    manifest::{self, text},
+    suite,
+    wait::{Look, until, when},
+};
+use tokio::net::TcpStream;
+
+const GATEWAY_API: &str = "gateway.networking.k8s.io/v1";
+const HOST: &str = "grpc.example.com";
+
+#[tokio::test]
+async fn a_grpc_route_is_attached_and_its_clients_are_told_what_is_wrong_in_their_words() -> Result<()> {
+    suite::run("grpc", async |cluster, namespace| {
+        let service = json!({"apiVersion": "v1", "kind": "Service", "metadata": {"name": "nobody", "namespace": namespace},
+            "spec": {"ports": [{"port": 80}]}});
+        let gateway = json!({"apiVersion": GATEWAY_API, "kind": "Gateway", "metadata": {"name": "web", "namespace": namespace},
+            "spec": {"gatewayClassName": "sluice", "listeners": [{"name": "http", "port": 80, "protocol": "HTTP"}]}});
+        let route = json!({"apiVersion": GATEWAY_API, "kind": "GRPCRoute", "metadata": {"name": "echo", "namespace": namespace},
+            "spec": {"parentRefs": [{"name": "web"}], "hostnames": [HOST], "rules": [{
+                "matches": [{"method": {"service": "a.Echo"}}], "backendRefs": [{"name": "nobody", "port": 80}]}]}});
+        manifest::apply(&cluster.client, &[service, gateway, route]).await?;
+        accepted(&cluster, &namespace, "GRPCRoute", "grpcroutes", "echo").await?;
+        let address = address(&cluster, &namespace).await?;
+        for (path, code) in [("/a.Echo/Say", "14"), ("/b.Other/Say", "12")] {
+            until(&format!("grpc-status {code} for {path}"), SETUP_DEADLINE, async || {
+                let status = grpc_status(address, path).await;
+                Ok(when(status.as_ref().is_ok_and(|status| status == code), || format!("{status:?}")))
+            })
+            .await?;
+        }
+        Ok(())
+    })
+    .await
+}
+
+/// Waits until the only parent of a route has accepted it.
+async fn accepted(cluster: &Cluster, namespace: &str, kind: &str, plural: &str, name: &str) -> Result<()> {
+    let routes = cluster.gateway_api(namespace, kind, plural);
+    until(&format!("{kind} {name} accepted"), SETUP_DEADLINE, async || {
+        look_at(&routes, name, |route| {
+            let status = route.data.get("status").unwrap_or(&Value::Null);
+            let conditions = status["parents"][0]["conditions"].as_array();
+            let holds = |kind: &str| {
+                conditions.into_iter().flatten().any(|found| found["type"] == kind && found["status"] == "True")
+            };
+            when(holds("Accepted") && holds("ResolvedRefs"), || status.to_string())
+        })
+        .await
+    })
+    .await
+}
+
+/// The address of the Gateway's first listener.
+async fn address(cluster: &Cluster, namespace: &str) -> Result<SocketAddr> {
+    let gateways = cluster.gateway_api(namespace, "Gateway", "gateways");
+    until("an address of the Gateway", SETUP_DEADLINE, async || {
+        look_at(&gateways, "web", |gateway| match text(&gateway.data, "/status/addresses/0/value").parse() {
+            Ok(ip) => Look::Done(SocketAddr::new(ip, 80)),
+            Err(_) => Look::NotYet(gateway.data.get("status").unwrap_or(&Value::Null).to_string()),
+        })
+        .await
+    })
+    .await
+}
+
+/// What a call that the proxy answers itself is answered with.
+async fn grpc_status(address: SocketAddr, path: &str) -> Result<String> {
+    let call = async {
+        let stream = TcpStream::connect(address).await?;
+        let (mut client, connection) = http2::handshake(TokioExecutor::new(), TokioIo::new(stream)).await?;
+        let driver = tokio::spawn(connection);
+        let request = Request::post(format!("http://{HOST}{path}")).header("content-type", "application/grpc");
+        let response = client.send_request(request.body(Empty::<Bytes>::new())?).await;
+        driver.abort();
+        let status = response?.headers().get("grpc-status").context("no grpc-status")?.to_str()?.to_owned();
+        anyhow::Ok(status)
+    };
+    tokio::time::timeout(Duration::from_secs(5), call).await?
+}

@@ -62,7 +62,7 @@ lint: setup $(DENY) ## formatting, clippy, licences and sources of dependencies
 	$(call say,lint)
 	@cargo fmt --all --check
 	@cargo clippy --workspace --all-targets $(CLUSTER_FEATURES) -- -D warnings
-	@gofmt -l e2e/cluster | (! grep .)
+	@gofmt -l e2e/cluster e2e/conformance | (! grep .)
 	@$(DENY) --log-level error check bans licenses sources
 
 # Compiled without optimisation: it runs for seconds.
@@ -100,6 +100,11 @@ e2e: build images ## end-to-end tests on a real cluster, then the audit of every
 	 printf '\n== audit\n'; \
 	 if [ -n "$${SLUICE_KUBECONFIG:-}" ]; then $(DEBUG)/sluice-audit; \
 	 else $(DEBUG)/sluice-audit --whole --log "$$($(CLUSTER) audit)" --since "$$since"; fi && exit $$failed
+
+.PHONY: conformance
+conformance: images ## the Gateway API conformance suite against the proxy
+	$(call say,conformance)
+	@e2e/conformance/run.sh
 
 .PHONY: figures
 figures: ## measure the published figures with release images (about 15 minutes)

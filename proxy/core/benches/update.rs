@@ -13,7 +13,7 @@ const ROUTES: u32 = 5_000;
 const RUNS: usize = 51;
 
 fn listener() -> Resource {
-    Resource::Listener(Listener { id: "ns/gw/http".into(), bind_port: 20_000, port: 80, hostname: None })
+    Resource::Listener(Listener::http("ns/gw/http", 20_000, 80))
 }
 
 fn backend(number: u32, endpoints: u16) -> Resource {

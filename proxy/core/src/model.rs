@@ -3,9 +3,13 @@
 //! A listener knows nothing of routes and a backend nothing of either; a route names its listeners and its backends. So
 //! one weight edit is one small message, and one endpoint that comes or goes is one too.
 
+mod listener;
+
 use std::net::SocketAddr;
 
 use serde::{Deserialize, Serialize};
+
+pub use listener::{Clash, Listener, ListenerProtocol, Sharing, Taken, Transport};
 
 /// One resource with its kind.
 #[derive(Clone, Debug, PartialEq, Eq, Serialize, Deserialize)]
@@ -28,20 +32,6 @@ impl Resource {
             Self::Backend(backend) => format!("backend/{}", backend.id),
         }
     }
-}
-
-/// One listener of a Gateway.
-#[derive(Clone, Debug, PartialEq, Eq, Serialize, Deserialize)]
-pub struct Listener {
-    /// `namespace/gateway/listener`
-    pub id: String,
-    /// The port that data planes bind. Listeners of one Gateway on one port share it.
-    pub bind_port: u16,
-    /// The port in the Gateway's spec, which redirects and port matches speak of.
-    pub port: u16,
-    /// Lower-case host name, exact or with a leading `*.`; none means every host.
-    #[serde(default, skip_serializing_if = "Option::is_none")]
-    pub hostname: Option<String>,
 }
 
 /// One HTTPRoute or GRPCRoute, as far as it is attached to listeners of ours.

@@ -29,7 +29,7 @@ use crate::cells::{CellId, Cells};
 use crate::filter::{Cors, Filters, Redirection};
 use crate::matching::precedence::Precedence;
 use crate::matching::{Hosts, Matcher};
-use crate::model::{Protocol, Resource};
+use crate::model::{Protocol, Resource, Transport};
 use crate::pick::{self, Split};
 use crate::retry::Retry;
 use slots::Slots;
@@ -40,12 +40,15 @@ pub use compile::{BuildError, Compiler};
 /// Everything that a data plane serves at one moment.
 #[derive(Clone, Debug, Default)]
 pub struct Snapshot {
-    ports: Vec<(u16, Hosts<Arc<ListenerTable>>)>,
+    ports: Vec<(Bound, Hosts<Arc<ListenerTable>>)>,
     routes: Slots<[Rule]>,
     backends: Slots<Backend>,
     /// Addresses that may get new requests, whichever backend they are of.
     wanted: Arc<HashMap<(SocketAddr, Protocol), Readiness>>,
 }
+
+/// What is bound, and its number.
+type Bound = (Transport, u16);
 
 /// What is looked up on one listener.
 #[derive(Clone, Debug, Default)]
@@ -188,14 +191,14 @@ impl Snapshot {
         Compiler::default().update(changes, cells)
     }
 
-    /// The ports to listen on.
-    pub fn ports(&self) -> impl Iterator<Item = u16> {
-        self.ports.iter().map(|(port, _)| *port)
+    /// The ports to bind of this transport.
+    pub fn ports(&self, transport: Transport) -> impl Iterator<Item = u16> {
+        self.ports.iter().filter(move |((of, _), _)| *of == transport).map(|((_, port), _)| *port)
     }
 
     /// The rule for a request that arrived on `bind_port` for `host` (normalised) and will be forwarded as `path`.
     pub fn route(&self, bind_port: u16, host: &str, path: &str, request: &request::Parts) -> Option<Matched> {
-        let (_, listeners) = self.ports.iter().find(|(port, _)| *port == bind_port)?;
+        let (_, listeners) = self.ports.iter().find(|(place, _)| *place == (Transport::Tcp, bind_port))?;
         let listener = listeners.matching(host).next()?;
         let mut candidates = listener.hosts.matching(host).flat_map(|candidates| &**candidates);
         let Candidate { condition, route } =

@@ -9,7 +9,7 @@ use std::sync::Arc;
 use std::sync::atomic::Ordering::Relaxed;
 
 use sluice_proxy_core::cells::Cells;
-use sluice_proxy_core::model::Resource;
+use sluice_proxy_core::model::{Resource, Transport};
 use sluice_proxy_core::table::{BuildError, Compiler, Snapshot};
 use tokio::net::TcpListener;
 use tokio::sync::{oneshot, watch};
@@ -107,7 +107,7 @@ impl Plane {
         self.swap(&snapshot).await?;
         let mut listeners = self.listeners.borrow_mut();
         // Connections on a port that is gone live on; only new ones are not taken.
-        listeners.retain(|port, _| snapshot.ports().any(|wanted| wanted == *port));
+        listeners.retain(|port, _| snapshot.ports(Transport::Tcp).any(|wanted| wanted == *port));
         for (port, listener) in bound {
             listeners.insert(port, listener::accept(listener, port, Rc::clone(&self.workers)));
         }
@@ -138,7 +138,7 @@ impl Plane {
 
     fn bind_new(&self, snapshot: &Snapshot) -> Result<Vec<(u16, TcpListener)>, ApplyError> {
         let listeners = self.listeners.borrow();
-        let new = snapshot.ports().filter(|port| !listeners.contains_key(port));
+        let new = snapshot.ports(Transport::Tcp).filter(|port| !listeners.contains_key(port));
         new.map(|port| match listener::bind(self.bind, port) {
             Ok(listener) => Ok((port, listener)),
             Err(error) => Err(ApplyError::Bind { port, error }),

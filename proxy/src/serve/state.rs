@@ -66,7 +66,7 @@ mod tests {
         std::fs::create_dir_all(&dir).expect("folder");
         let file = StateFile::new(&dir);
         assert_eq!(file.load(), None);
-        let listener = Listener { id: "a/b/c".into(), bind_port: 1, port: 80, hostname: None };
+        let listener = Listener::http("a/b/c", 1, 80);
         let resource = Resource::Listener(listener);
         let resources: Resources = [(resource.key(), resource)].into();
         file.save(&resources);

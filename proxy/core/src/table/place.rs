@@ -7,20 +7,22 @@ use super::build::Problem;
 use super::compile::BuildError;
 use super::{Candidate, Condition, ListenerTable, Snapshot};
 use crate::matching::Hosts;
-use crate::model::{Listener, Route};
+use crate::model::{Listener, Route, Taken, Transport};
 
 /// Listeners by id.
 pub(super) type Listeners = BTreeMap<String, Listener>;
 
-/// Refuses listeners that cannot be told apart.
+/// Refuses listeners that cannot be told apart or are not served.
 pub(super) fn check_listeners(listeners: &Listeners) -> Result<(), BuildError> {
-    let mut taken = BTreeMap::new();
-    for listener in listeners.values() {
-        let hostname = listener.hostname.as_deref().map(str::to_ascii_lowercase);
-        if let Some(earlier) = taken.insert((listener.bind_port, hostname), &listener.id) {
-            let problem = Problem::ListenerConflict(earlier.clone());
-            return Err(BuildError { resource: format!("listener/{}", listener.id), problem });
+    let mut taken = Taken::default();
+    for Listener { id, bind_port, protocol, hostname, .. } in listeners.values() {
+        let refuse = |problem| BuildError { resource: format!("listener/{id}"), problem };
+        if !protocol.is_served() {
+            return Err(refuse(Problem::Protocol(*protocol)));
         }
+        taken
+            .take(*protocol, *bind_port, hostname.as_deref(), id)
+            .map_err(|(clash, other)| refuse(Problem::ListenerConflict(other, clash.what())))?;
     }
     Ok(())
 }
@@ -41,9 +43,9 @@ impl<'a> Placing<'a> {
 
     /// Begins anew: every listener, without any route.
     pub(super) fn clear(&mut self) {
-        let mut ports = BTreeMap::<u16, Hosts<Arc<ListenerTable>>>::new();
+        let mut ports = BTreeMap::<(Transport, u16), Hosts<Arc<ListenerTable>>>::new();
         for listener in self.listeners.values() {
-            let table = ports.entry(listener.bind_port).or_default().entry(listener.hostname.as_deref());
+            let table = ports.entry(place(listener)).or_default().entry(listener.hostname.as_deref());
             *table = Arc::new(ListenerTable { port: listener.port, hosts: Hosts::default() });
         }
         self.snapshot.ports = ports.into_iter().collect();
@@ -104,8 +106,13 @@ impl<'a> Placing<'a> {
 }
 
 fn table<'s>(snapshot: &'s mut Snapshot, listener: &Listener) -> Option<&'s mut ListenerTable> {
-    let position = snapshot.ports.binary_search_by_key(&listener.bind_port, |(port, _)| *port).ok()?;
+    let position = snapshot.ports.binary_search_by_key(&place(listener), |(place, _)| *place).ok()?;
     Some(Arc::make_mut(snapshot.ports[position].1.entry(listener.hostname.as_deref())))
+}
+
+/// Where a listener is bound.
+fn place(listener: &Listener) -> (Transport, u16) {
+    (listener.protocol.transport(), listener.bind_port)
 }
 
 fn places<'l>(listeners: &'l Listeners, route: &Route) -> impl Iterator<Item = &'l Listener> {

@@ -8,12 +8,12 @@ use proptest::prelude::{Just, Strategy, any, prop, prop_oneof, proptest};
 use super::{Action, Problem, Readiness, Snapshot};
 use crate::cells::Cells;
 use crate::model::{
-    Backend, Endpoint, GrpcMethod, Listener, Match, PathMatch, Protocol, Resource, Route, Rule, ValueMatch,
-    WeightedBackend,
+    Backend, Endpoint, GrpcMethod, Listener, ListenerProtocol, Match, PathMatch, Protocol, Resource, Route, Rule,
+    ValueMatch, WeightedBackend,
 };
 
 fn listener(id: &str, hostname: Option<&str>) -> Resource {
-    Resource::Listener(Listener { id: id.into(), bind_port: 8080, port: 80, hostname: hostname.map(Into::into) })
+    Resource::Listener(Listener { hostname: hostname.map(Into::into), ..Listener::http(id, 8080, 80) })
 }
 
 fn prefix(path: &str) -> Match {
@@ -252,7 +252,9 @@ fn a_bad_resource_is_named() {
     assert_eq!(problem(&regex).resource, "route/HTTPRoute/default/r");
     assert!(matches!(problem(&method).problem, Problem::Method(_)));
     assert!(matches!(problem(&twice).problem, Problem::Duplicate));
-    assert!(matches!(problem(&conflict).problem, Problem::ListenerConflict(_)));
+    assert!(matches!(problem(&conflict).problem, Problem::ListenerConflict(..)));
+    let datagrams = Listener { protocol: ListenerProtocol::Udp, ..Listener::http("u", 53, 53) };
+    assert!(matches!(problem(&[Resource::Listener(datagrams)]).problem, Problem::Protocol(ListenerProtocol::Udp)));
 }
 
 fn text() -> impl Strategy<Value = String> {
@@ -279,8 +281,9 @@ fn condition() -> impl Strategy<Value = Match> {
 }
 
 fn resource() -> impl Strategy<Value = Resource> {
-    let listeners = (text(), 0_u16..3, prop::option::of(text()))
-        .prop_map(|(id, bind_port, hostname)| Resource::Listener(Listener { id, bind_port, port: 80, hostname }));
+    let listeners = (text(), 0_u16..3, prop::option::of(text())).prop_map(|(id, bind_port, hostname)| {
+        Resource::Listener(Listener { hostname, ..Listener::http(id, bind_port, 80) })
+    });
     let rules = prop::collection::vec((condition(), prop::collection::vec(any::<u32>(), 0..3)), 0..3);
     let routes = (text(), prop::collection::vec(text(), 0..3), prop::collection::vec(text(), 0..3), rules).prop_map(
         |(name, listeners, hostnames, rules)| {

@@ -64,7 +64,7 @@ impl Fixture {
     }
 
     fn publish(&self, generation: i64) {
-        let listener = Listener { id: "shop/web/http".to_owned(), bind_port: 20_000, port: 80, hostname: None };
+        let listener = Listener::http("shop/web/http", 20_000, 80);
         let route = Route {
             id: ROUTE.to_owned(),
             generation,

@@ -4,8 +4,8 @@ use std::collections::{BTreeMap, BTreeSet};
 
 use kube::core::{Selector, SelectorExt};
 use serde_json::{Value, json};
-use sluice_gateway_types::{GROUP, Gateway, Listener, ListenerAllowedRoutes, RouteGroupKind};
-use sluice_proxy_core::model;
+use sluice_gateway_types::{GROUP, Gateway, Listener, ListenerAllowedRoutes};
+use sluice_proxy_core::model::{self, ListenerProtocol, Sharing, Taken};
 
 use crate::control::{
     objects::{Name, Objects},
@@ -13,12 +13,9 @@ use crate::control::{
     translate::{
         class::ClassPlan,
         conditions::{ACCEPTED, CONFLICTED, Condition, RESOLVED_REFS},
-        host,
+        host, protocol,
     },
 };
-
-/// The kinds of routes that listeners of protocol HTTP take.
-const HTTP_KINDS: [&str; 2] = ["HTTPRoute", "GRPCRoute"];
 
 /// What is said and made of one Gateway.
 #[derive(Clone, Debug, PartialEq)]
@@ -48,7 +45,9 @@ pub struct ListenerPlan {
     pub name: String,
     /// The port in the spec.
     pub port: u16,
-    /// Its host name in lower case.
+    /// What is spoken; none when that is not served.
+    pub protocol: Option<ListenerProtocol>,
+    /// Its host name in lower case; none where there are no hosts.
     pub hostname: Option<String>,
     /// Kinds of routes that may attach to it.
     pub kinds: Vec<&'static str>,
@@ -102,7 +101,7 @@ impl ListenerPlan {
 
 /// Plans for the Gateways of the accepted classes.
 pub fn plans(objects: &Objects, classes: &[ClassPlan], ports: &PortAllocations) -> BTreeMap<Name, GatewayPlan> {
-    let mut taken = BTreeSet::new();
+    let mut taken = Taken::default();
     ours(objects, classes).map(|(name, gateway)| (name.clone(), plan(name, gateway, ports, &mut taken))).collect()
 }
 
@@ -110,7 +109,7 @@ pub fn plans(objects: &Objects, classes: &[ClassPlan], ports: &PortAllocations) 
 pub fn wanted_ports(objects: &Objects, classes: &[ClassPlan]) -> BTreeSet<GatewayPort> {
     ours(objects, classes)
         .flat_map(|(name, gateway)| {
-            let served = gateway.spec.listeners.iter().filter(|listener| listener.protocol == "HTTP");
+            let served = gateway.spec.listeners.iter().filter(|listener| protocol::served(&listener.protocol).is_ok());
             served.filter_map(|listener| Some((name.clone(), u16::try_from(listener.port).ok()?)))
         })
         .collect()
@@ -126,16 +125,11 @@ fn ours<'a>(objects: &'a Objects, classes: &[ClassPlan]) -> impl Iterator<Item =
         .map(|(name, gateway)| (name, &**gateway))
 }
 
-fn plan(
-    name: &Name,
-    gateway: &Gateway,
-    ports: &PortAllocations,
-    taken: &mut BTreeSet<(u16, Option<String>)>,
-) -> GatewayPlan {
+fn plan(name: &Name, gateway: &Gateway, ports: &PortAllocations, taken: &mut Taken<Name>) -> GatewayPlan {
     let infrastructure = gateway.spec.infrastructure.clone().unwrap_or_default();
     let refused = refusal(gateway);
     let mut listeners: Vec<_> = gateway.spec.listeners.iter().map(|spec| listener(spec, &name.namespace)).collect();
-    mark_conflicts(&mut listeners);
+    protocol::mark_conflicts(&mut listeners);
     for plan in &mut listeners {
         if refused.is_none() && plan.accepted.holds && !plan.kinds.is_empty() {
             publish(plan, name, ports, taken);
@@ -155,25 +149,20 @@ fn plan(
 }
 
 /// Gives the listener its resource, or says why data planes cannot bind it.
-fn publish(
-    plan: &mut ListenerPlan,
-    gateway: &Name,
-    ports: &PortAllocations,
-    taken: &mut BTreeSet<(u16, Option<String>)>,
-) {
+fn publish(plan: &mut ListenerPlan, gateway: &Name, ports: &PortAllocations, taken: &mut Taken<Name>) {
+    let Some(protocol) = plan.protocol else { return };
     let Some(bind_port) = ports.get(gateway, plan.port) else {
         plan.accepted =
             Condition::no(ACCEPTED, "PortUnavailable", "the range of ports that data planes bind is used up");
         return;
     };
     // Only without a cluster, where ports are bound as they are, can two Gateways meet on one.
-    if !taken.insert((bind_port, plan.hostname.clone())) {
-        let message = format!("another Gateway listens on port {} for the same host name", plan.port);
-        plan.accepted = Condition::no(ACCEPTED, "PortUnavailable", message);
+    if let Err((clash, other)) = taken.take(protocol, bind_port, plan.hostname.as_deref(), gateway) {
+        plan.accepted = Condition::no(ACCEPTED, "PortUnavailable", format!("Gateway {other} has {}", clash.what()));
         return;
     }
-    let id = format!("{gateway}/{}", plan.name);
-    plan.resource = Some(model::Listener { id, bind_port, port: plan.port, hostname: plan.hostname.clone() });
+    let (id, hostname) = (format!("{gateway}/{}", plan.name), plan.hostname.clone());
+    plan.resource = Some(model::Listener { id, bind_port, port: plan.port, protocol, hostname });
 }
 
 fn refusal(gateway: &Gateway) -> Option<Condition> {
@@ -215,11 +204,15 @@ fn listener(spec: &Listener, namespace: &str) -> ListenerPlan {
         Ok(namespaces) => (namespaces, None),
         Err(problem) => (Namespaces::None, Some(problem)),
     };
-    let (kinds, resolved) = if spec.protocol == "HTTP" { kinds(&allowed) } else { (vec![], Condition::resolved()) };
+    let protocol = protocol::served(&spec.protocol);
+    let (kinds, resolved) = match protocol {
+        Ok(protocol) => protocol::allowed_kinds(protocol, &allowed),
+        Err(_) => (vec![], Condition::resolved()),
+    };
     let port = u16::try_from(spec.port).ok().filter(|port| *port > 0);
-    let accepted = if spec.protocol != "HTTP" {
-        let message = format!("protocol {} is not supported; HTTP is", spec.protocol);
-        Condition::no(ACCEPTED, "UnsupportedProtocol", message)
+    let hosts = protocol.as_ref().is_ok_and(|protocol| protocol.sharing() != Sharing::Nothing);
+    let accepted = if let Err(unsupported) = &protocol {
+        unsupported.clone()
     } else if port.is_none() {
         Condition::no(ACCEPTED, "PortUnavailable", format!("{} is not a port", spec.port))
     } else if spec.tls.is_some() {
@@ -232,7 +225,8 @@ fn listener(spec: &Listener, namespace: &str) -> ListenerPlan {
     ListenerPlan {
         name: spec.name.clone(),
         port: port.unwrap_or_default(),
-        hostname: host::normalised(spec.hostname.as_deref()),
+        protocol: protocol.ok(),
+        hostname: host::normalised(spec.hostname.as_deref().filter(|_| hosts)),
         kinds,
         namespaces,
         attached: 0,
@@ -241,21 +235,6 @@ fn listener(spec: &Listener, namespace: &str) -> ListenerPlan {
         conflicted: Condition::no(CONFLICTED, "NoConflicts", "No conflicts"),
         resource: None,
     }
-}
-
-fn kinds(allowed: &ListenerAllowedRoutes) -> (Vec<&'static str>, Condition) {
-    let is =
-        |wanted: &RouteGroupKind, kind: &str| wanted.group.as_deref().unwrap_or(GROUP) == GROUP && wanted.kind == kind;
-    let unknown = allowed.kinds.iter().find(|wanted| !HTTP_KINDS.iter().any(|kind| is(wanted, kind)));
-    let resolved = match unknown {
-        None => Condition::resolved(),
-        Some(kind) => {
-            let message = format!("allowedRoutes.kinds: {} is not a kind that this listener supports", kind.kind);
-            Condition::no(RESOLVED_REFS, "InvalidRouteKinds", message)
-        }
-    };
-    let wanted = |kind: &&str| allowed.kinds.is_empty() || allowed.kinds.iter().any(|wanted| is(wanted, kind));
-    (HTTP_KINDS.into_iter().filter(wanted).collect(), resolved)
 }
 
 fn namespaces(allowed: &ListenerAllowedRoutes, own: &str) -> Result<Namespaces, String> {
@@ -268,18 +247,5 @@ fn namespaces(allowed: &ListenerAllowedRoutes, own: &str) -> Result<Namespaces, 
             .map(Namespaces::Selected)
             .map_err(|error| format!("allowedRoutes.namespaces.selector: {error}")),
         other => Err(format!("allowedRoutes.namespaces.from: {other} is not supported")),
-    }
-}
-
-/// Listeners of one Gateway that cannot be told apart are all in conflict: none of them wins. Only valid ones count.
-fn mark_conflicts(listeners: &mut [ListenerPlan]) {
-    let mut places: BTreeMap<(u16, Option<String>), Vec<usize>> = BTreeMap::new();
-    for (index, listener) in listeners.iter().enumerate().filter(|(_, listener)| listener.accepted.holds) {
-        places.entry((listener.port, listener.hostname.clone())).or_default().push(index);
-    }
-    for index in places.into_values().filter(|same| same.len() > 1).flatten() {
-        let message = "another listener has the same port and host name";
-        listeners[index].conflicted = Condition::yes(CONFLICTED, "HostnameConflict", message);
-        listeners[index].accepted = Condition::no(ACCEPTED, "HostnameConflict", message);
     }
 }

@@ -233,7 +233,7 @@ fn skeleton(route: AnyRoute<'_>, name: &RouteName) -> model::Route {
 /// Compiles the route as a data plane would. A data plane refuses a whole update for one bad resource, so what it
 /// would refuse must be refused here, where the route's author is told.
 fn check(route: &model::Route) -> Result<(), Refusal> {
-    let listener = model::Listener { id: "check".to_owned(), bind_port: 1, port: 1, hostname: None };
+    let listener = model::Listener::http("check", 1, 1);
     let route = model::Route { listeners: vec![listener.id.clone()], ..route.clone() };
     let resources = [Resource::Listener(listener), Resource::Route(route)];
     Snapshot::build(&resources, &mut Cells::default())

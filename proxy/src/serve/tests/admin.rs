@@ -19,7 +19,7 @@ fn readiness_follows_the_stage_and_metrics_show_what_was_served() {
         assert_eq!(ask("/livez").await.status, 200);
         assert_eq!(ask("/readyz").await.status, 503);
 
-        proxy.put(Resource::Listener(Listener { id: "l".into(), bind_port: proxy.port, port: 80, hostname: None }));
+        proxy.put(Resource::Listener(Listener::http("l", proxy.port, 80)));
         proxy.split(1, &[("b", 1)]);
         proxy.endpoints("b", Protocol::Http1, &[echo.address]);
         proxy.apply().await.expect("applied");

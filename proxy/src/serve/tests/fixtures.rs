@@ -76,7 +76,7 @@ impl Proxy {
     /// Serves `backends`, each with its weight and endpoints.
     pub(super) async fn serving(backends: &[(&str, u32, &[SocketAddr])]) -> Self {
         let proxy = Self::idle();
-        let listener = Listener { id: "l".into(), bind_port: proxy.port, port: 80, hostname: None };
+        let listener = Listener::http("l", proxy.port, 80);
         proxy.put(Resource::Listener(listener));
         proxy.split(1, &backends.iter().map(|(name, weight, _)| (*name, *weight)).collect::<Vec<_>>());
         for (name, _, addresses) in backends {

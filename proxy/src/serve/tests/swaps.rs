@@ -93,12 +93,8 @@ fn a_bad_configuration_is_refused_whole() {
         let echo = Echo::start("echo", Protocol::Http1).await;
         let proxy = Proxy::serving(&[("b", 1, &[echo.address])]).await;
         let taken = std::net::TcpListener::bind(("127.0.0.1", 0)).expect("bound");
-        let listener = sluice_proxy_core::model::Listener {
-            id: "other".into(),
-            bind_port: taken.local_addr().expect("address").port(),
-            port: 81,
-            hostname: None,
-        };
+        let port = taken.local_addr().expect("address").port();
+        let listener = sluice_proxy_core::model::Listener::http("other", port, 81);
         proxy.put(sluice_proxy_core::model::Resource::Listener(listener));
         proxy.split(2, &[("other", 1)]);
         let error = proxy.apply().await.expect_err("refused").to_string();

@@ -6,7 +6,7 @@ use proptest::prelude::{Strategy, any, prop, prop_oneof, proptest};
 
 use super::{get, listener, prefix, route, weighted};
 use crate::cells::Cells;
-use crate::model::{Backend, Endpoint, Listener, Match, PathMatch, Protocol, Resource, Route, Rule};
+use crate::model::{Backend, Endpoint, Listener, Match, PathMatch, Protocol, Resource, Route, Rule, Transport};
 use crate::table::{Action, Compiler, Snapshot};
 
 /// Resources of few names, so that changes meet each other.
@@ -15,7 +15,7 @@ fn common_resource() -> impl Strategy<Value = Resource> {
     let host = || prop::option::of(prop::sample::select(vec!["x.test", "*.test", "y.x.test"]));
     let listeners = (name(), 0_u16..2, host()).prop_map(|(id, bind_port, hostname)| {
         let hostname = hostname.map(str::to_owned);
-        Resource::Listener(Listener { id: id.to_owned(), bind_port, port: 80, hostname })
+        Resource::Listener(Listener { hostname, ..Listener::http(id, bind_port, 80) })
     });
     let rules = prop::collection::vec((prop::sample::select(vec!["/", "/a", "/a/b", "("]), name(), 0_u32..3), 0..4);
     let routes = (name(), prop::collection::vec(name(), 0..3), host(), rules, 0_i64..2).prop_map(
@@ -61,7 +61,7 @@ fn behaviour(snapshot: &Snapshot) -> Vec<String> {
         }
     }
     seen.extend((0..3).map(|port| format!("{:?}", snapshot.readiness(([10, 0, 0, 1], port).into(), Protocol::Http1))));
-    seen.push(format!("{:?} {}", snapshot.ports().collect::<Vec<_>>(), snapshot.arms().count()));
+    seen.push(format!("{:?} {}", snapshot.ports(Transport::Tcp).collect::<Vec<_>>(), snapshot.arms().count()));
     seen
 }
 

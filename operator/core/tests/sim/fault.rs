@@ -63,12 +63,13 @@ pub(crate) enum Part {
 impl Part {
     /// The view, with this part as it was. The clock is the process's own.
     pub(crate) fn stale(self, view: View, old: &View) -> View {
-        let View { world, canary_version, service_version, copies_version } = view;
+        let View { world, canary_version, service_version, copies_version, frozen_version } = view;
         let View {
             world: past,
             canary_version: canary_then,
             service_version: service_then,
             copies_version: copies_then,
+            frozen_version: frozen_then,
         } = old.clone();
         let now = world.now;
         match self {
@@ -82,30 +83,42 @@ impl Part {
                 canary_version: canary_then,
                 service_version: service_then,
                 copies_version: copies_then,
+                frozen_version,
             },
             Self::Everything => View {
                 world: World { now, ..past },
                 canary_version: canary_then,
                 service_version: service_then,
                 copies_version: copies_then,
+                frozen_version: frozen_then,
             },
-            Self::Frozen => {
-                View { world: World { frozen: past.frozen, ..world }, canary_version, service_version, copies_version }
-            }
-            Self::Routes => {
-                View { world: World { routes: past.routes, ..world }, canary_version, service_version, copies_version }
-            }
+            Self::Frozen => View {
+                world: World { frozen: past.frozen, ..world },
+                canary_version,
+                service_version,
+                copies_version,
+                frozen_version: frozen_then,
+            },
+            Self::Routes => View {
+                world: World { routes: past.routes, ..world },
+                canary_version,
+                service_version,
+                copies_version,
+                frozen_version,
+            },
             Self::Telemetry => View {
                 world: World { telemetry: past.telemetry, ..world },
                 canary_version,
                 service_version,
                 copies_version,
+                frozen_version,
             },
             Self::Workload => View {
                 world: World { workload: past.workload, ..world },
                 canary_version,
                 service_version,
                 copies_version,
+                frozen_version,
             },
         }
     }
@@ -120,6 +133,8 @@ pub(crate) struct View {
     pub(crate) service_version: u64,
     /// Of the copies together.
     pub(crate) copies_version: u64,
+    /// Of the frozen revisions together.
+    pub(crate) frozen_version: u64,
 }
 
 /// What wakes the operator: all that is watched, without what only a look can see.

@@ -63,6 +63,8 @@ pub(crate) struct Sim {
     /// What there is under the names of copies; true for ours.
     pub(crate) copies: BTreeMap<Source, bool>,
     pub(crate) copies_version: u64,
+    /// Revisions that were frozen so far.
+    pub(crate) frozen_version: u64,
     pub(crate) routes: BTreeMap<String, HttpRoute>,
     pub(crate) planes: Vec<Plane>,
     pub(crate) versions: BTreeMap<String, Health>,
@@ -155,6 +157,7 @@ impl Sim {
             gaps: Vec::new(),
             copies: BTreeMap::new(),
             copies_version: 0,
+            frozen_version: 0,
             routes: [("web".to_owned(), HttpRoute::new(base_rules()))].into(),
             planes: vec![Plane::new("dp1")],
             versions: ["v1", "v2", "v3"].map(|version| (version.to_owned(), Health::default())).into(),

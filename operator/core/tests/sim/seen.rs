@@ -152,6 +152,7 @@ impl Sim {
             canary_version: self.canary_version,
             service_version: self.service_version,
             copies_version: self.copies_version,
+            frozen_version: self.frozen_version,
         }
     }
 }

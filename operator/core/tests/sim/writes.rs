@@ -34,16 +34,19 @@ impl Sim {
                 if self.frozen.iter().all(|frozen| frozen.revision != *revision) {
                     let (revision, template, plan) = (revision.clone(), template.clone(), plan.clone());
                     self.frozen.push(Frozen { revision, template, plan, base: base.clone(), cover: cover.clone() });
+                    self.frozen_version += 1;
                 }
             }
             Action::ApplyCopies { .. } | Action::DeleteCopies { .. } => return self.on_copies(action, view),
             Action::PruneRevisions { keep } => {
-                // Only what was looked at is deleted.
+                // Only what was looked at is deleted: the same revision, frozen again, is another object.
                 let seen = &view.world.frozen;
                 let goes = |frozen: &Frozen| {
                     !keep.contains(&frozen.revision) && seen.iter().any(|seen| seen.revision == frozen.revision)
                 };
-                self.frozen.retain(|frozen| !goes(frozen));
+                if self.frozen_version == view.frozen_version {
+                    self.frozen.retain(|frozen| !goes(frozen));
+                }
             }
             Action::WriteRoute { route, rules, resource_version } => {
                 let Some(route) = self.routes.get_mut(route) else { return false };

@@ -108,7 +108,7 @@ pub struct RunStatus {
     pub revision: String,
     /// When it began.
     pub started_at: Time,
-    /// Replicas of the workload when it began.
+    /// Replicas of the workload when it began; from its own rollout on as many as the canary carries the traffic with.
     pub replicas: i32,
     /// The workload is not scaled below this while the run is in progress, whoever asks for it: there must be something
     /// to roll back to. Absent when the run has ended. To scale lower, abort the run.

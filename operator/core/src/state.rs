@@ -139,7 +139,7 @@ pub struct Run {
     pub plain: String,
     /// When it began.
     pub started_at: Millis,
-    /// Replicas of the workload when it began.
+    /// Replicas of the workload when it began; once it was let go, as many as the canary carries the traffic with.
     pub replicas: i32,
     /// Images of its pod template, for the history.
     pub images: Vec<String>,

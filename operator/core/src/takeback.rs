@@ -34,7 +34,7 @@ pub(crate) fn left_to_canary(
     capacity::progress(run, world.now, available, false);
     // Pods that are about to go, or that a workload on its way may replace, are not counted on.
     let goes = failed_set::goes(run, course, stable, workload, world.deleting);
-    let share = if goes { 0 } else { share(workload, available) };
+    let share = if goes { 0 } else { share(run, workload, available) };
     if share == WHOLE || is_over(run, course, world.now, available, patience) {
         return None;
     }
@@ -42,7 +42,7 @@ pub(crate) fn left_to_canary(
     let trouble = pinned.find_map(|set| set.trouble.as_deref());
     let message = format!(
         "{available} of {} pods of the Deployment are available{}, so {} % of the traffic stays on the canary",
-        workload.replicas,
+        size(run, workload),
         trouble.map(|trouble| format!(" ({trouble})")).unwrap_or_default(),
         f64::from(WHOLE - share) / 100.0
     );
@@ -60,9 +60,15 @@ pub(crate) fn available(workload: &Workload, stable: Option<&Stable>) -> i32 {
     pinned.map_or_else(|| workload.replica_sets.iter().map(|set| set.available).sum(), |set| set.available)
 }
 
+/// Pods that are needed for all of the traffic: as many as the canary carries it with, even where the workload was scaled
+/// down meanwhile.
+pub(crate) fn size(run: &Run, workload: &Workload) -> i32 {
+    workload.replicas.max(run.replicas)
+}
+
 /// The part of the traffic that so many pods can carry, in basis points, rounded down to a whole part.
-pub(crate) fn share(workload: &Workload, available: i32) -> u16 {
-    let of = i64::from(workload.replicas.max(1));
+fn share(run: &Run, workload: &Workload, available: i32) -> u16 {
+    let of = i64::from(size(run, workload).max(1));
     let parts = (i64::from(available.max(0)) * PARTS / of).min(PARTS);
     u16::try_from(i64::from(WHOLE) * parts / PARTS).unwrap_or(WHOLE)
 }

@@ -62,7 +62,7 @@ fn taken_back(
     let stable = decision.state.stable.as_ref();
     let available = takeback::available(workload, stable);
     let patience = if world.deleting { Patience::Bounded } else { Patience::Endless };
-    let is_carried = f64::from(available) >= (1.0 - after) * f64::from(workload.replicas) - 1e-9;
+    let is_carried = f64::from(available) >= (1.0 - after) * f64::from(takeback::size(run, workload)) - 1e-9;
     let is_late = takeback::is_over(run, course, world.now, available, patience);
     require(is_carried || is_late, "traffic goes back to pods that are not ready")
 }

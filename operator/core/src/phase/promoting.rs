@@ -27,7 +27,7 @@ use crate::{
 /// (a) As many canary pods as the workload has, before they get all the traffic.
 pub(super) fn scale(look: &mut Look<'_>, run: &mut Run, course: &Course<'_>) -> Next {
     match sized(look, run, course) {
-        Ok(()) if course.plan.promotion.keep => let_go(look, run),
+        Ok(()) if course.plan.promotion.keep => let_go(look, run, course),
         Ok(()) => {
             run.enter(Stage::PromotingShift, look.now());
             Next::Again
@@ -56,12 +56,14 @@ pub(super) fn shift(look: &mut Look<'_>, run: &mut Run, course: &Course<'_>) -> 
         let message = "all traffic goes to the canary; it is looked at once more";
         return look.say(Phase::Promoting, Reason::WaitingForEvidence, message);
     }
-    let_go(look, run)
+    let_go(look, run, course)
 }
 
-/// From now on some of stable's pods may be gone.
-fn let_go(look: &Look<'_>, run: &mut Run) -> Next {
+/// From now on some of stable's pods may be gone. An autoscaler sees pods that carry nothing; but as many as carry the
+/// traffic now are needed to take it back.
+fn let_go(look: &Look<'_>, run: &mut Run, course: &Course<'_>) -> Next {
     run.let_go = true;
+    run.replicas = full_size(run, course);
     run.enter(Stage::PromotingRoll, look.now());
     Next::Again
 }

@@ -41,7 +41,8 @@ pub(crate) fn is_same_but_for_annotations(workload: &Workload, set: &ReplicaSet)
     !workload.plain.is_empty() && workload.plain == set.plain
 }
 
-/// It was promoted when it ran last, or it served until another one was promoted.
+/// It was promoted when it ran last, or it served until another one was promoted. How it was promoted does not matter: it
+/// served. But what somebody went back from is not known to be good.
 pub(crate) fn is_known_good(state: &State, revision: &str) -> bool {
     for ended in &state.history {
         let is_promoted = ended.outcome == PROMOTED;
@@ -49,7 +50,7 @@ pub(crate) fn is_known_good(state: &State, revision: &str) -> bool {
             return is_promoted;
         }
         if is_promoted && ended.replaced.as_deref() == Some(revision) {
-            return true;
+            return ended.reason != Reason::KnownGood.as_str();
         }
     }
     false

@@ -19,7 +19,8 @@ pub(super) fn may_pause(world: &World, decision: &Decision, workload: &Workload,
         .run
         .as_ref()
         .is_some_and(|run| run.stage == Stage::PromotingRoll && run.revision == workload.revision && run.end.is_none());
-    let is_unjudged = state.unjudged.as_ref().is_some_and(|unjudged| {
+    let is_held = state.pause.is_some() && state.run.is_none();
+    let is_unjudged = state.unjudged.as_ref().filter(|_| !is_held).is_some_and(|unjudged| {
         unjudged.revision == workload.revision && needs_no_run(world, workload, &unjudged.reason)
     });
     if paused {

@@ -72,6 +72,15 @@ pub(super) fn look_at(look: &mut Look<'_>, workload: &Workload) -> Next {
     if let Some(set) = held_up(workload) {
         return pin(look, set);
     }
+    if let Some(pause) = &look.state.pause {
+        let message = format!(
+            "no version of the workload is completely available, and the declared template is held back: {}. Resume lets it \
+             roll out, without being judged",
+            pause.said()
+        );
+        look.next("let the declared template roll out when operation Resume comes", None);
+        return look.say(Phase::Adopting, Reason::Paused, message);
+    }
     let message = "no version of the workload is completely available, so there is nothing to go back to: the declared \
                    template rolls out without being judged";
     look.warn(Reason::NoHealthyStable, message);

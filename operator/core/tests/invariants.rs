@@ -9,7 +9,8 @@ use sluice_operator_core::{
     Action, Decision, State, World,
     coverage::{CopyState, Cover, Coverage, Source},
     decide, invariants,
-    state::{End, Pause, Stage, Undone},
+    state::{End, Pause, Stable, Stage, Undone, Unjudged},
+    world::ReplicaSet,
 };
 
 const SCRIPT: &str = "step 10% min=60s\nuntil Stable\ntemplate v2\nuntil MinimumHold";
@@ -217,4 +218,121 @@ fn the_canary_is_never_larger_than_stable_and_gets_no_more_while_stable_is_too_s
     world.workload.as_mut().unwrap().replicas = 3;
     let broken = forged(&world, write(&world, weighted(1, 1)));
     assert_eq!(broken, ["WriteRoute: the canary's weight rises while stable is smaller than when the run began"]);
+}
+
+/// The workload rolls out, and a pod in four is stable's still.
+const HALF_WAY: &str = "promotion rollback\ndeadline 30s\nstep 50% min=5s\nuntil Stable\nuser no-surge\ntemplate v2
+    until WaitingForRollout\nrun 7s";
+
+fn after(script: &str) -> World {
+    let mut sim = Sim::new();
+    script::run(&mut sim, script);
+    sim.world()
+}
+
+/// Its rollout failed, the workload is paused, and its controller knows of it.
+fn failed_half_way() -> World {
+    let mut world = after(&format!("{HALF_WAY}\nversion v2 only-canary\nuntil PromotionFailed"));
+    world.workload.as_mut().unwrap().observed = true;
+    world
+}
+
+fn set_of<'w>(world: &'w World, revision: &str) -> &'w ReplicaSet {
+    let mut sets = world.workload.as_ref().unwrap().replica_sets.iter();
+    sets.find(|set| set.revision == revision).unwrap()
+}
+
+fn scale(set: &ReplicaSet, replicas: i32) -> Action {
+    let (name, uid, resource_version) = (set.name.clone(), set.uid.clone(), set.resource_version.clone());
+    Action::ScaleReplicaSet { name, uid, resource_version, replicas }
+}
+
+fn delete(set: &ReplicaSet) -> Action {
+    let (name, uid, resource_version) = (set.name.clone(), set.uid.clone(), set.resource_version.clone());
+    Action::DeleteReplicaSet { name, uid, resource_version }
+}
+
+#[test]
+fn only_the_replica_set_of_a_failed_promotion_goes() {
+    let world = failed_half_way();
+    let (old, new) = (set_of(&world, "v1"), set_of(&world, "v2"));
+    assert_eq!(forged(&world, scale(new, 0)), Vec::<String>::new(), "that is how it goes");
+    assert_eq!(forged(&world, scale(old, 0)), ["ScaleReplicaSet: it is stable's"]);
+    let up = ["ScaleReplicaSet: only stable's comes up, from nothing"];
+    assert_eq!(forged(&world, scale(old, 4)), up);
+    assert_eq!(forged(&world, scale(new, 4)), up);
+    assert_eq!(forged(&world, scale(new, new.wanted)), ["ScaleReplicaSet: it changes nothing"]);
+    let stale = ReplicaSet { resource_version: "0".to_owned(), ..new.clone() };
+    assert_eq!(forged(&world, scale(&stale, 0)), ["ScaleReplicaSet: it is not the one that was looked at"]);
+    assert_eq!(forged(&world, delete(new)), ["DeleteReplicaSet: it has pods"]);
+    assert_eq!(forged(&world, delete(old)), ["DeleteReplicaSet: it is not the failed one"]);
+    let mut unseen = world.clone();
+    unseen.workload.as_mut().unwrap().observed = false;
+    assert_eq!(forged(&unseen, scale(new, 0)), ["ScaleReplicaSet: the workload is not paused"]);
+}
+
+#[test]
+fn what_rolls_out_is_neither_taken_down_nor_paused() {
+    let world = after(HALF_WAY);
+    let new = set_of(&world, "v2");
+    assert_eq!(forged(&world, scale(new, 0)), ["ScaleReplicaSet: the run does not give it up"]);
+    assert_eq!(forged(&world, delete(new)), ["DeleteReplicaSet: the run does not give it up"]);
+    let resource_version = world.workload.as_ref().unwrap().resource_version.clone();
+    let pause = Action::SetPaused { paused: true, resource_version };
+    assert_eq!(forged(&world, pause), ["SetPaused: what is declared may run"]);
+}
+
+#[test]
+fn a_failed_promotion_is_not_let_go_again_and_goes_back_as_pods_are_ready() {
+    let world = failed_half_way();
+    assert_eq!(set_of(&world, "v1").available, 1);
+    let resource_version = world.workload.as_ref().unwrap().resource_version.clone();
+    let resume = Action::SetPaused { paused: false, resource_version };
+    assert_eq!(forged(&world, resume.clone()), ["SetPaused: revision was not judged"]);
+    assert_eq!(forged(&world, write(&world, weighted(1, 3))), Vec::<String>::new(), "a pod, a quarter");
+    let early = ["WriteRoute: traffic goes back to pods that are not ready"];
+    assert_eq!(forged(&world, write(&world, weighted(1, 1))), early);
+    // The workload was scaled to what is there: that makes its pods no stronger.
+    let mut scaled = world.clone();
+    scaled.workload.as_mut().unwrap().replicas = 1;
+    assert_eq!(forged(&scaled, write(&scaled, weighted(1, 1))), early);
+
+    let decision = decide(&world);
+    let twice = Decision { actions: vec![resume.clone(), resume], ..decision.clone() };
+    let broken = invariants::check(&world, &twice);
+    assert!(broken.contains(&"two writes of the workload: the second would find another resourceVersion".to_owned()));
+    let mut onwards = decision;
+    onwards.state.run.as_mut().unwrap().stage = Stage::PromotingRoll;
+    let broken = invariants::check(&world, &Decision { actions: Vec::new(), ..onwards });
+    assert_eq!(broken, ["a run that goes back goes to PromotingRoll"]);
+}
+
+#[test]
+fn nothing_is_promoted_but_what_was_judged() {
+    let mut world = after(HALF_WAY);
+    let mut decision = decide(&world);
+    decision.state.stable =
+        Some(Stable { revision: "v3".to_owned(), uid: "v3-0".to_owned(), name: "app-v3".to_owned() });
+    let broken = invariants::check(&world, &Decision { actions: Vec::new(), ..decision });
+    assert_eq!(broken, ["revision \"v3\" is stable, and the run was at \"v2\""]);
+    // A newer template came in the middle, and the policy has paused it.
+    let workload = world.workload.as_mut().unwrap();
+    (workload.revision, workload.paused) = ("v3".to_owned(), true);
+    let resume = Action::SetPaused { paused: false, resource_version: workload.resource_version.clone() };
+    assert_eq!(forged(&world, resume), ["SetPaused: revision was not judged"]);
+}
+
+#[test]
+fn a_pause_holds_what_needs_no_run() {
+    let first = "version v1 ready=false\nstep 50% min=5s\nuntil WaitingForStable\noperation pause id=a\nrun 2s
+        template v2\nuntil Paused";
+    let world = after(first);
+    let mut decision = decide(&world);
+    let revision = "v2".to_owned();
+    decision.state.unjudged = Some(Unjudged { revision, reason: "NoHealthyStable".to_owned(), since: world.now });
+    let resource_version = world.workload.as_ref().unwrap().resource_version.clone();
+    decision.actions = vec![Action::SetPaused { paused: false, resource_version }];
+    assert_eq!(invariants::check(&world, &decision), ["SetPaused: revision was not judged"]);
+    decision.state.pause = None;
+    assert_eq!(invariants::check(&world, &decision), Vec::<String>::new());
 }

@@ -125,10 +125,15 @@ const OPERATOR_HOME: &[Rule] = &[
 ];
 
 const PROXY_CONTROLLER: &[Rule] = &[
-    rule(GATEWAY, &["gatewayclasses", "gateways", "grpcroutes", "httproutes"], READ, "what is to be served"),
     rule(
         GATEWAY,
-        &["gatewayclasses/status", "gateways/status", "grpcroutes/status", "httproutes/status"],
+        &["gatewayclasses", "gateways", "grpcroutes", "httproutes", "tcproutes"],
+        READ,
+        "what is to be served",
+    ),
+    rule(
+        GATEWAY,
+        &["gatewayclasses/status", "gateways/status", "grpcroutes/status", "httproutes/status", "tcproutes/status"],
         &["patch"],
         "what is served",
     ),

@@ -1,6 +1,9 @@
 //! The kinds of routes beside HTTPRoutes: attached, reported and served.
 
-use std::{net::SocketAddr, time::Duration};
+use std::{
+    net::{Ipv4Addr, SocketAddr},
+    time::Duration,
+};
 
 use anyhow::{Context, Result};
 use bytes::Bytes;
@@ -8,6 +11,8 @@ use http::Request;
 use http_body_util::Empty;
 use hyper::client::conn::http2;
 use hyper_util::rt::{TokioExecutor, TokioIo};
+use k8s_openapi::api::core::v1::Node;
+use kube::{Api, api::ListParams};
 use serde_json::{Value, json};
 use sluice_e2e::{
     app::SETUP_DEADLINE,
@@ -16,7 +21,10 @@ use sluice_e2e::{
     suite,
     wait::{Look, until, when},
 };
-use tokio::net::TcpStream;
+use tokio::{
+    io::{AsyncReadExt, AsyncWriteExt},
+    net::{TcpListener, TcpStream},
+};
 
 const GATEWAY_API: &str = "gateway.networking.k8s.io/v1";
 const HOST: &str = "grpc.example.com";
@@ -44,6 +52,69 @@ async fn a_grpc_route_is_attached_and_its_clients_are_told_what_is_wrong_in_thei
         Ok(())
     })
     .await
+}
+
+#[tokio::test]
+async fn a_tcp_route_passes_connections_on() -> Result<()> {
+    suite::run("l4", async |cluster, namespace| {
+        let backend = TcpListener::bind((Ipv4Addr::UNSPECIFIED, 0)).await?;
+        let port = backend.local_addr()?.port();
+        let echoing = tokio::spawn(async move {
+            while let Ok((mut stream, _)) = backend.accept().await {
+                let (mut from, mut to) = stream.split();
+                // How it ends is seen from the other side.
+                let _ = tokio::io::copy(&mut from, &mut to).await;
+            }
+        });
+        manifest::apply(&cluster.client, &l4_objects(&cluster, &namespace, "TCP", port).await?).await?;
+        accepted(&cluster, &namespace, "TCPRoute", "tcproutes", "echo").await?;
+        let address = SocketAddr::new(address(&cluster, &namespace).await?.ip(), 9000);
+        until("an echo", SETUP_DEADLINE, async || {
+            let echo = tcp_echo(address).await;
+            Ok(when(echo.as_ref().is_ok_and(|echo| echo == "hello"), || format!("{echo:?}")))
+        })
+        .await?;
+        echoing.abort();
+        Ok(())
+    })
+    .await
+}
+
+/// A Gateway with one listener, and a route to a port of this host.
+async fn l4_objects(cluster: &Cluster, namespace: &str, protocol: &str, port: u16) -> Result<Vec<Value>> {
+    let meta = |name: &str| json!({"name": name, "namespace": namespace});
+    let service = json!({"apiVersion": "v1", "kind": "Service", "metadata": meta("echo"),
+        "spec": {"ports": [{"port": 9000, "protocol": protocol}]}});
+    let mut slice = json!({"apiVersion": "discovery.k8s.io/v1", "kind": "EndpointSlice", "metadata": meta("echo"),
+        "addressType": "IPv4", "ports": [{"name": "", "port": port, "protocol": protocol}],
+        "endpoints": [{"addresses": [node_address(cluster).await?], "conditions": {"ready": true}}]});
+    slice["metadata"]["labels"] = json!({"kubernetes.io/service-name": "echo"});
+    let listener = json!({"name": "l4", "port": 9000, "protocol": protocol});
+    let gateway = json!({"apiVersion": GATEWAY_API, "kind": "Gateway", "metadata": meta("web"),
+        "spec": {"gatewayClassName": "sluice", "listeners": [listener]}});
+    let route = json!({"apiVersion": GATEWAY_API, "kind": format!("{protocol}Route"), "metadata": meta("echo"),
+        "spec": {"parentRefs": [{"name": "web"}], "rules": [{"backendRefs": [{"name": "echo", "port": 9000}]}]}});
+    Ok(vec![service, slice, gateway, route])
+}
+
+/// Where pods reach what listens on this host.
+async fn node_address(cluster: &Cluster) -> Result<String> {
+    let nodes = Api::<Node>::all(cluster.client.clone()).list(&ListParams::default()).await?;
+    let addresses = nodes.items.into_iter().filter_map(|node| node.status?.addresses).flatten();
+    let mut internal = addresses.filter(|address| address.type_ == "InternalIP");
+    Ok(internal.next().context("no node has an address")?.address)
+}
+
+async fn tcp_echo(address: SocketAddr) -> Result<String> {
+    let exchange = async {
+        let mut stream = TcpStream::connect(address).await?;
+        stream.write_all(b"hello").await?;
+        stream.shutdown().await?;
+        let mut echo = String::new();
+        stream.read_to_string(&mut echo).await?;
+        anyhow::Ok(echo)
+    };
+    tokio::time::timeout(Duration::from_secs(5), exchange).await?
 }
 
 /// Waits until the only parent of a route has accepted it.

@@ -29,7 +29,7 @@ use crate::cells::{CellId, Cells};
 use crate::filter::{Cors, Filters, Redirection};
 use crate::matching::precedence::Precedence;
 use crate::matching::{Hosts, Matcher};
-use crate::model::{Protocol, Resource, Transport};
+use crate::model::{ListenerProtocol, Protocol, Resource, Transport};
 use crate::pick::{self, Split};
 use crate::retry::Retry;
 use slots::Slots;
@@ -53,6 +53,7 @@ type Bound = (Transport, u16);
 /// What is looked up on one listener.
 #[derive(Clone, Debug, Default)]
 struct ListenerTable {
+    protocol: ListenerProtocol,
     /// Port in the Gateway's spec.
     port: u16,
     hosts: Hosts<Arc<Vec<Candidate>>>,
@@ -196,10 +197,25 @@ impl Snapshot {
         self.ports.iter().filter(move |((of, _), _)| *of == transport).map(|((_, port), _)| *port)
     }
 
+    /// What is spoken on a port: of listeners that share it, what one of them speaks.
+    pub fn protocol(&self, transport: Transport, bind_port: u16) -> Option<ListenerProtocol> {
+        Some(self.listeners(transport, bind_port)?.any()?.protocol)
+    }
+
+    fn listeners(&self, transport: Transport, bind_port: u16) -> Option<&Hosts<Arc<ListenerTable>>> {
+        self.ports.iter().find(|(place, _)| *place == (transport, bind_port)).map(|(_, listeners)| listeners)
+    }
+
+    /// The rule for what comes to a port with one listener and is passed on as it is: that of the oldest route.
+    pub fn passing_rule(&self, transport: Transport, bind_port: u16) -> Option<&Rule> {
+        let listener = self.listeners(transport, bind_port)?.matching("").next()?;
+        let Candidate { condition, route } = listener.hosts.matching("").next()?.first()?;
+        self.routes.get(*route)?.get(condition.rule as usize)
+    }
+
     /// The rule for a request that arrived on `bind_port` for `host` (normalised) and will be forwarded as `path`.
     pub fn route(&self, bind_port: u16, host: &str, path: &str, request: &request::Parts) -> Option<Matched> {
-        let (_, listeners) = self.ports.iter().find(|(place, _)| *place == (Transport::Tcp, bind_port))?;
-        let listener = listeners.matching(host).next()?;
+        let listener = self.listeners(Transport::Tcp, bind_port)?.matching(host).next()?;
         let mut candidates = listener.hosts.matching(host).flat_map(|candidates| &**candidates);
         let Candidate { condition, route } =
             candidates.find(|candidate| candidate.condition.matcher.matches(path, request))?;

@@ -15,6 +15,7 @@ mod gateway;
 mod gateway_class;
 mod grpc_route;
 mod http_route;
+mod l4_route;
 mod reference_grant;
 mod shared;
 
@@ -29,6 +30,7 @@ pub use http_route::{
     PathModifier, RedirectFilter, RewriteFilter, RouteFilter, RouteMatch, RouteRetry, RouteRule, RouteTimeouts,
     ValueMatch,
 };
+pub use l4_route::{L4RouteRule, TcpRoute, TcpRouteSpec, UdpRoute, UdpRouteSpec};
 pub use reference_grant::{GrantFrom, GrantTo, ReferenceGrant, ReferenceGrantSpec};
 pub use shared::{ParentReference, Unknown};
 

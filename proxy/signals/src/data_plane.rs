@@ -45,6 +45,22 @@ pub const DISRUPTIONS: Series = Series {
     help: "Requests that failed at an endpoint that was leaving, restarting or refusing",
 };
 
+/// What is passed on as it is.
+pub const PASSAGES: Series = Series {
+    name: "sluice_proxy_passages_open",
+    kind: Kind::Gauge,
+    labels: BACKEND,
+    help: "Connections of TCPRoutes that are open to the backend",
+};
+
+/// Bytes of what is passed on as it is.
+pub const PASSAGE_BYTES: Series = Series {
+    name: "sluice_proxy_passage_bytes_total",
+    kind: Kind::Counter,
+    labels: &["route", "rule", "backend", "direction"],
+    help: "Bytes passed on from clients (received) and to them (sent) by TCPRoutes",
+};
+
 /// Live connections of clients.
 pub const CONNECTIONS: Series =
     Series { name: "sluice_proxy_connections", kind: Kind::Gauge, labels: &[], help: "Connections of clients" };
@@ -82,12 +98,14 @@ pub const CPU_SECONDS: Series = Series {
 };
 
 /// Every family, in the order of export.
-pub const SERIES: [&Series; 10] = [
+pub const SERIES: [&Series; 12] = [
     &REQUESTS,
     &REQUEST_DURATION,
     &IN_FLIGHT,
     &CONNECTION_FAILURES,
     &DISRUPTIONS,
+    &PASSAGES,
+    &PASSAGE_BYTES,
     &CONNECTIONS,
     &CONFIG_UPDATE,
     &BUILD,

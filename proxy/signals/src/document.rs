@@ -5,7 +5,7 @@ use std::fmt::Write;
 use crate::{DURATION_BOUNDS_MS, SERIES, Series, controller, operator};
 
 /// What each label holds, and what bounds the number of its values.
-const LABELS: [(&str, &str); 21] = [
+const LABELS: [(&str, &str); 22] = [
     ("namespace, rollout", "the Rollout; its series go when it does"),
     ("workload, service", "names of the Rollout's Deployment and of the Service that its routes name"),
     (
@@ -29,6 +29,7 @@ const LABELS: [(&str, &str); 21] = [
     ("route", "`KIND/NAMESPACE/NAME` of the route"),
     ("rule", "name of the route's rule, or its index"),
     ("backend", "`NAMESPACE/SERVICE:PORT`; that of a canary ends its Service's name with `-canary`"),
+    ("direction", "`received` from clients or `sent` to them"),
     ("code_class", "`1xx` to `5xx`"),
 ];
 

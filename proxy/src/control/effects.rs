@@ -149,6 +149,7 @@ impl Effects {
             match name.kind {
                 RouteKind::Grpc => self.write_route(objects.grpc_routes.get(&name.name), plan, now).await,
                 RouteKind::Http => self.write_route(objects.http_routes.get(&name.name), plan, now).await,
+                RouteKind::Tcp => self.write_route(objects.tcp_routes.get(&name.name), plan, now).await,
             }
         }
     }

@@ -11,7 +11,7 @@ use k8s_openapi::{
     api::{core::v1::Service, discovery::v1::EndpointSlice},
     apimachinery::pkg::apis::meta::v1::ObjectMeta,
 };
-use sluice_gateway_types::{Gateway, GatewayClass, GrpcRoute, HttpRoute, ParentReference, ReferenceGrant};
+use sluice_gateway_types::{Gateway, GatewayClass, GrpcRoute, HttpRoute, ParentReference, ReferenceGrant, TcpRoute};
 
 /// The label by which an EndpointSlice names its Service.
 const SERVICE_NAME: &str = "kubernetes.io/service-name";
@@ -50,6 +50,8 @@ pub enum RouteKind {
     Grpc,
     /// HTTPRoute
     Http,
+    /// TCPRoute
+    Tcp,
 }
 
 impl RouteKind {
@@ -58,6 +60,7 @@ impl RouteKind {
         match self {
             Self::Grpc => "GRPCRoute",
             Self::Http => "HTTPRoute",
+            Self::Tcp => "TCPRoute",
         }
     }
 }
@@ -84,6 +87,8 @@ pub enum AnyRoute<'a> {
     Grpc(&'a GrpcRoute),
     /// An HTTPRoute.
     Http(&'a HttpRoute),
+    /// A TCPRoute.
+    Tcp(&'a TcpRoute),
 }
 
 impl<'a> AnyRoute<'a> {
@@ -92,6 +97,7 @@ impl<'a> AnyRoute<'a> {
         match self {
             Self::Grpc(_) => RouteKind::Grpc,
             Self::Http(_) => RouteKind::Http,
+            Self::Tcp(_) => RouteKind::Tcp,
         }
     }
 
@@ -100,6 +106,7 @@ impl<'a> AnyRoute<'a> {
         match self {
             Self::Grpc(route) => &route.metadata,
             Self::Http(route) => &route.metadata,
+            Self::Tcp(route) => &route.metadata,
         }
     }
 
@@ -113,14 +120,16 @@ impl<'a> AnyRoute<'a> {
         match self {
             Self::Grpc(route) => &route.spec.parent_refs,
             Self::Http(route) => &route.spec.parent_refs,
+            Self::Tcp(route) => &route.spec.parent_refs,
         }
     }
 
-    /// Its host names, as written.
+    /// Its host names, as written; a route of a kind that knows none has none.
     pub fn hostnames(self) -> &'a [String] {
         match self {
             Self::Grpc(route) => &route.spec.hostnames,
             Self::Http(route) => &route.spec.hostnames,
+            Self::Tcp(_) => &[],
         }
     }
 
@@ -141,6 +150,8 @@ pub struct Objects {
     pub grpc_routes: BTreeMap<Name, Arc<GrpcRoute>>,
     /// Every HTTPRoute.
     pub http_routes: BTreeMap<Name, Arc<HttpRoute>>,
+    /// Every TCPRoute.
+    pub tcp_routes: BTreeMap<Name, Arc<TcpRoute>>,
     /// Every ReferenceGrant.
     pub grants: Vec<Arc<ReferenceGrant>>,
     /// Labels of the namespaces.
@@ -160,7 +171,8 @@ impl Objects {
     /// The routes of all kinds.
     pub fn routes(&self) -> impl Iterator<Item = AnyRoute<'_>> {
         let grpc = self.grpc_routes.values().map(|route| AnyRoute::Grpc(route));
-        grpc.chain(self.http_routes.values().map(|route| AnyRoute::Http(route)))
+        let http = self.http_routes.values().map(|route| AnyRoute::Http(route));
+        grpc.chain(http).chain(self.tcp_routes.values().map(|route| AnyRoute::Tcp(route)))
     }
 
     /// Adds a slice under the Service that it names, if it names one.

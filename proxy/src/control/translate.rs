@@ -16,6 +16,7 @@ pub mod gateway;
 pub mod grpc;
 pub mod host;
 pub mod http;
+pub mod l4;
 pub mod protocol;
 pub mod reference;
 pub mod rivals;

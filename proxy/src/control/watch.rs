@@ -25,7 +25,7 @@ use kube::{
     },
 };
 use serde::de::DeserializeOwned;
-use sluice_gateway_types::{Gateway, GatewayClass, GrpcRoute, HttpRoute, ReferenceGrant};
+use sluice_gateway_types::{Gateway, GatewayClass, GrpcRoute, HttpRoute, ReferenceGrant, TcpRoute};
 use tokio::sync::{Notify, watch};
 
 use crate::control::{
@@ -43,6 +43,7 @@ pub struct Caches {
     gateways: Store<DeserializeGuard<Gateway>>,
     grpc_routes: Optional<GrpcRoute>,
     http_routes: Store<DeserializeGuard<HttpRoute>>,
+    tcp_routes: Optional<TcpRoute>,
     grants: Store<DeserializeGuard<ReferenceGrant>>,
     namespaces: Store<PartialObjectMeta<Namespace>>,
     services: Store<Service>,
@@ -69,6 +70,7 @@ impl Caches {
             gateways: cache(Api::all(all.clone()), changed),
             grpc_routes: Optional::start(Api::all(all.clone()), changed),
             http_routes: cache(Api::all(all.clone()), changed),
+            tcp_routes: Optional::start(Api::all(all.clone()), changed),
             grants: cache(Api::all(all.clone()), changed),
             namespaces: cache(Api::all(all.clone()), changed),
             services: cache(Api::all(all.clone()), changed),
@@ -90,7 +92,7 @@ impl Caches {
             self.slices.wait_until_ready(),
             self.pods.wait_until_ready(),
         )?;
-        self.grpc_routes.wait().await?;
+        tokio::try_join!(self.grpc_routes.wait(), self.tcp_routes.wait())?;
         Ok(())
     }
 
@@ -101,6 +103,7 @@ impl Caches {
             gateways: by_name(readable(&self.gateways)),
             grpc_routes: by_name(readable(&self.grpc_routes.store)),
             http_routes: by_name(readable(&self.http_routes)),
+            tcp_routes: by_name(readable(&self.tcp_routes.store)),
             grants: readable(&self.grants),
             services: self.services.state().into_iter().map(|service| (Name::of(&service.metadata), service)).collect(),
             ..Objects::default()

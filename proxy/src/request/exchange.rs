@@ -16,7 +16,6 @@ use tokio::time::Instant;
 use super::body::{Progress, RequestBody};
 use super::failure::Failure;
 use crate::serve::worker::Worker;
-use crate::upstream::connect::ConnectError;
 use crate::upstream::{Endpoint, Lease, SendError};
 
 /// A response whose body is still to come, and the connection that it comes by.
@@ -106,7 +105,7 @@ pub(super) async fn exchange(
         let mut lease = match leased {
             Ok(lease) => lease,
             Err(error) => {
-                (failed, refusal) = (refused(worker, backend, endpoint.address, &error), true);
+                (failed, refusal) = (Failure::to_connect(worker, &endpoint, &error), true);
                 continue;
             }
         };
@@ -146,16 +145,6 @@ pub(super) async fn exchange(
 fn is_acceptable(head: &http::response::Parts, websocket: bool) -> bool {
     let unasked = head.status == StatusCode::SWITCHING_PROTOCOLS;
     (!unasked || (websocket && forward::agrees_to_websocket(head))) && framing::is_framed(&head.headers)
-}
-
-fn refused(worker: &Worker, backend: &Backend, address: SocketAddr, error: &ConnectError) -> Failure {
-    tracing::debug!(%address, %error, "Cannot connect to an endpoint");
-    let leaving = !worker.is_ready(address, backend.protocol);
-    match error {
-        ConnectError::Refused(_) => Failure::Refused,
-        ConnectError::Handshake(_) => Failure::Reset { leaving },
-        ConnectError::TimedOut => Failure::ConnectTimeout { leaving },
-    }
 }
 
 fn broken(worker: &Worker, lease: &Lease, progress: &Progress, error: &hyper::Error) -> Failure {

@@ -6,6 +6,9 @@ use sluice_proxy_core::grpc::{self, Code};
 
 use super::body::ResponseBody;
 use crate::serve::counters::Outcome;
+use crate::serve::worker::Worker;
+use crate::upstream::Endpoint;
+use crate::upstream::connect::ConnectError;
 
 /// Everything that the proxy answers itself, redirects apart.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
@@ -49,6 +52,18 @@ enum Source {
 }
 
 impl Failure {
+    /// An endpoint did not take a connection.
+    pub(crate) fn to_connect(worker: &Worker, endpoint: &Endpoint, error: &ConnectError) -> Self {
+        let address = endpoint.address;
+        tracing::debug!(%address, %error, "Cannot connect to an endpoint");
+        let leaving = !worker.is_ready(address, endpoint.protocol);
+        match error {
+            ConnectError::Refused(_) => Self::Refused,
+            ConnectError::Handshake(_) => Self::Reset { leaving },
+            ConnectError::TimedOut => Self::ConnectTimeout { leaving },
+        }
+    }
+
     fn describe(self) -> (Source, StatusCode, &'static str) {
         match self {
             Self::BackendInvalid => {
@@ -94,7 +109,7 @@ impl Failure {
     }
 
     /// How it is counted at the backend that the request was assigned to.
-    pub(super) fn outcome(self) -> Outcome {
+    pub(crate) fn outcome(self) -> Outcome {
         match self {
             Self::ClientBody => Outcome::Abandoned,
             Self::ConnectTimeout { leaving: true } | Self::Refused | Self::Reset { leaving: true } => {

@@ -9,9 +9,9 @@
 
 pub(crate) mod body;
 mod exchange;
-mod failure;
+pub(crate) mod failure;
 mod mirror;
-mod tally;
+pub(crate) mod tally;
 mod tries;
 
 use std::convert::Infallible;

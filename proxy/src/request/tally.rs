@@ -1,4 +1,4 @@
-//! One request in the counters, from its assignment to its end, whichever way it ends.
+//! One request or connection in the counters, from its assignment to its end, whichever way it ends.
 
 use std::rc::Rc;
 use std::time::Instant;
@@ -41,6 +41,37 @@ impl Drop for Tally {
     fn drop(&mut self) {
         self.worker.in_flight.borrow_mut().remove(self.place);
         self.worker.cells.cell(self.cell).end(self.outcome, self.started.elapsed());
+    }
+}
+
+/// A connection whose bytes are passed on as they are, in the counters for as long as it is open.
+#[derive(Debug)]
+pub(crate) struct Passage {
+    worker: Rc<Worker>,
+    cell: CellId,
+}
+
+impl Passage {
+    /// One is open.
+    pub(crate) fn start(worker: &Rc<Worker>, cell: CellId) -> Self {
+        worker.cells.cell(cell).open();
+        Self { worker: Rc::clone(worker), cell }
+    }
+
+    /// Bytes were passed on to the backend.
+    pub(crate) fn count_received(&self, bytes: usize) {
+        self.worker.cells.cell(self.cell).count_received(bytes as u64);
+    }
+
+    /// Bytes were passed on to the client.
+    pub(crate) fn count_sent(&self, bytes: usize) {
+        self.worker.cells.cell(self.cell).count_sent(bytes as u64);
+    }
+}
+
+impl Drop for Passage {
+    fn drop(&mut self) {
+        self.worker.cells.cell(self.cell).close();
     }
 }
 

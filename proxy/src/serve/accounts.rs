@@ -62,13 +62,15 @@ impl Accounts {
         series
     }
 
+    /// Whether nobody counts in a cell any more that no snapshot names.
+    fn is_over(&self, id: CellId) -> bool {
+        self.totals.get(&id).is_none_or(|totals| totals.in_flight() == 0 && totals.open() == 0)
+    }
+
     /// Whether nothing of a cell needs to be told to anyone any more.
-    fn is_settled(&self, id: CellId) -> bool {
-        match (self.totals.get(&id), &self.sent) {
-            (None, _) => true,
-            (Some(totals), None) => totals.in_flight() == 0,
-            (Some(totals), Some(sent)) => totals.in_flight() == 0 && sent.get(&id) == Some(totals),
-        }
+    fn is_told(&self, id: CellId) -> bool {
+        let Some(totals) = self.totals.get(&id) else { return true };
+        self.sent.as_ref().is_none_or(|sent| sent.get(&id) == Some(totals))
     }
 
     fn forget(&mut self, id: CellId, key: &CellKey) {
@@ -135,7 +137,8 @@ impl Plane {
         let stale: Vec<CellId> = cells.iter().map(|(id, _)| id).filter(|id| !named.contains(id)).collect();
         let too_many = stale.len() > KEPT_UNSENT;
         for id in stale {
-            if (too_many || accounts.is_settled(id))
+            if accounts.is_over(id)
+                && (too_many || accounts.is_told(id))
                 && let Some(key) = cells.key(id).cloned()
             {
                 accounts.forget(id, &key);

@@ -15,11 +15,12 @@ use http::HeaderValue;
 use hyper::server::conn::{http1, http2};
 use hyper::service::service_fn;
 use sluice_proxy_core::framing;
+use sluice_proxy_core::model::{ListenerProtocol, Transport};
 use tokio::net::TcpStream;
 
-use super::tunnel;
 use super::wire::{Wire, sniff};
 use super::worker::{LocalExecutor, Worker};
+use super::{tcp, tunnel};
 use crate::request;
 use crate::upstream::Upgraded;
 
@@ -30,7 +31,7 @@ const IDLE_SECONDS_HTTP1: u32 = 75;
 const IDLE_SECONDS_HTTP2: u32 = 300;
 /// Seconds without a byte either way after which an open request is given up.
 const STALLED_SECONDS: u32 = 300;
-/// The same for a WebSocket.
+/// The same for a WebSocket, and for a connection that is passed on as it is.
 const SILENT_SECONDS: u32 = 3600;
 /// Limits of one HTTP/2 connection: open streams, bytes on their way to us, resets before we stop listening.
 const STREAMS: u32 = 100;
@@ -68,7 +69,7 @@ pub(crate) enum Phase {
     Head,
     /// Us or the backend.
     Busy,
-    /// Either side: it is a WebSocket.
+    /// Either side: it is not HTTP, or not any more.
     Tunnel,
 }
 
@@ -212,7 +213,12 @@ impl Drop for Open {
 pub(crate) async fn serve(worker: Rc<Worker>, stream: std::net::TcpStream, peer: IpAddr, port: u16) {
     if let Some(connection) = Connection::new(&worker, peer, port).map(Rc::new) {
         let place = worker.connections.borrow_mut().insert(Rc::clone(&connection));
-        if let Err(error) = serve_stream(&worker, stream, &connection).await {
+        let served = match worker.snapshot().protocol(Transport::Tcp, port) {
+            // Apart, so that connections of HTTP are no larger for it.
+            Some(ListenerProtocol::Tcp) => Box::pin(tcp::serve(&worker, &connection, stream)).await.map_err(Into::into),
+            _ => serve_stream(&worker, stream, &connection).await,
+        };
+        if let Err(error) = served {
             tracing::debug!(%peer, %error, "A connection ended");
         }
         worker.connections.borrow_mut().remove(place);

@@ -46,6 +46,11 @@ pub(crate) struct CellCounters {
     disruptions: AtomicU64,
     duration_buckets: [AtomicU64; BUCKETS],
     duration_micros: AtomicU64,
+    /// Connections passed on as they are: opened, closed, and their bytes from and to clients.
+    opened: AtomicU64,
+    closed: AtomicU64,
+    received_bytes: AtomicU64,
+    sent_bytes: AtomicU64,
 }
 
 /// Adds without a locked instruction: there is one writer.
@@ -83,10 +88,32 @@ impl CellCounters {
         add(&self.ended, 1);
     }
 
+    /// A connection is passed on.
+    pub(crate) fn open(&self) {
+        add(&self.opened, 1);
+    }
+
+    /// It has ended.
+    pub(crate) fn close(&self) {
+        add(&self.closed, 1);
+    }
+
+    /// Bytes of clients were passed on.
+    pub(crate) fn count_received(&self, bytes: u64) {
+        add(&self.received_bytes, bytes);
+    }
+
+    /// Bytes were passed on to clients.
+    pub(crate) fn count_sent(&self, bytes: u64) {
+        add(&self.sent_bytes, bytes);
+    }
+
     /// Starts again at 0, for another key. The caller guarantees that no worker counts here.
     fn reset(&self) {
-        let single = [&self.started, &self.ended, &self.connection_failures, &self.disruptions, &self.duration_micros];
-        for counter in single.into_iter().chain(&self.responses).chain(&self.duration_buckets) {
+        let requests =
+            [&self.started, &self.ended, &self.connection_failures, &self.disruptions, &self.duration_micros];
+        let connections = [&self.opened, &self.closed, &self.received_bytes, &self.sent_bytes];
+        for counter in requests.into_iter().chain(connections).chain(&self.responses).chain(&self.duration_buckets) {
             counter.store(0, Relaxed);
         }
     }
@@ -147,6 +174,10 @@ pub(crate) struct CellTotals {
     pub(crate) duration_micros: u64,
     /// Requests in flight by age, in the same buckets.
     pub(crate) ages: [u64; BUCKETS],
+    pub(crate) opened: u64,
+    pub(crate) closed: u64,
+    pub(crate) received_bytes: u64,
+    pub(crate) sent_bytes: u64,
 }
 
 impl CellTotals {
@@ -155,9 +186,18 @@ impl CellTotals {
         self.started.saturating_sub(self.ended)
     }
 
+    /// Connections passed on as they are that are open.
+    pub(crate) fn open(&self) -> u64 {
+        self.opened.saturating_sub(self.closed)
+    }
+
     fn add_counters(&mut self, counters: &CellCounters) {
         // What ended is read before what started: a request that does both in between looks as if it were in flight.
         self.ended += counters.ended.load(Relaxed);
+        self.closed += counters.closed.load(Relaxed);
+        self.opened += counters.opened.load(Relaxed);
+        self.received_bytes += counters.received_bytes.load(Relaxed);
+        self.sent_bytes += counters.sent_bytes.load(Relaxed);
         self.connection_failures += counters.connection_failures.load(Relaxed);
         self.disruptions += counters.disruptions.load(Relaxed);
         self.duration_micros += counters.duration_micros.load(Relaxed);
@@ -174,6 +214,10 @@ impl CellTotals {
     pub(crate) fn add(&mut self, other: &Self) {
         self.started += other.started;
         self.ended += other.ended;
+        self.closed += other.closed;
+        self.opened += other.opened;
+        self.received_bytes += other.received_bytes;
+        self.sent_bytes += other.sent_bytes;
         self.connection_failures += other.connection_failures;
         self.disruptions += other.disruptions;
         self.duration_micros += other.duration_micros;

@@ -59,6 +59,8 @@ impl Collector for Exported {
         self.encode_backends(&mut encoder, &signals::IN_FLIGHT, CellTotals::in_flight)?;
         self.encode_backends(&mut encoder, &signals::CONNECTION_FAILURES, |totals| totals.connection_failures)?;
         self.encode_backends(&mut encoder, &signals::DISRUPTIONS, |totals| totals.disruptions)?;
+        self.encode_backends(&mut encoder, &signals::PASSAGES, CellTotals::open)?;
+        self.encode_bytes(&mut encoder)?;
         describe(&mut encoder, &signals::CONNECTIONS)?.encode_gauge(&self.connections)?;
         describe(&mut encoder, &signals::CONFIG_UPDATE)?.encode_gauge(&self.update)?;
         let version = [(signals::BUILD.labels[0], env!("CARGO_PKG_VERSION"))];
@@ -77,6 +79,20 @@ impl Exported {
                 let class = (signals::REQUESTS.labels[3], *class);
                 requests
                     .encode_family(&[route, rule, backend, class])?
+                    .encode_counter::<NoLabelSet, _, u64>(&count, None)?;
+            }
+        }
+        Ok(())
+    }
+
+    fn encode_bytes(&self, encoder: &mut DescriptorEncoder<'_>) -> fmt::Result {
+        let mut bytes = describe(encoder, &signals::PASSAGE_BYTES)?;
+        for (key, totals) in self.backends.iter().filter(|(_, totals)| totals.opened > 0) {
+            for (direction, count) in [("received", totals.received_bytes), ("sent", totals.sent_bytes)] {
+                let [route, rule, backend] = labels(&signals::PASSAGE_BYTES, key);
+                let direction = (signals::PASSAGE_BYTES.labels[3], direction);
+                bytes
+                    .encode_family(&[route, rule, backend, direction])?
                     .encode_counter::<NoLabelSet, _, u64>(&count, None)?;
             }
         }
@@ -151,7 +167,8 @@ mod tests {
     use super::{CellTotals, Exported, encode};
 
     fn exported() -> String {
-        let totals = CellTotals { started: 3, ended: 2, responses: [0, 1, 0, 0, 1], ..CellTotals::default() };
+        let totals =
+            CellTotals { started: 3, ended: 2, responses: [0, 1, 0, 0, 1], opened: 1, ..CellTotals::default() };
         let key = ("HTTPRoute/a/b".into(), "0".into(), "a/c:80".into());
         encode(Exported { backends: [(key, totals)].into(), ..Exported::default() })
     }

@@ -14,6 +14,7 @@ mod listener;
 mod plane;
 mod state;
 mod stream;
+mod tcp;
 #[cfg(test)]
 mod tests;
 mod tunnel;

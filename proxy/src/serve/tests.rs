@@ -12,4 +12,5 @@ mod retries;
 mod routing;
 mod stream;
 mod swaps;
+mod tcp;
 mod websocket;

@@ -39,7 +39,8 @@ pub(crate) enum ConnectError {
     TimedOut,
 }
 
-async fn open(address: SocketAddr) -> Result<TcpStream, ConnectError> {
+/// Opens a connection.
+pub(super) async fn open(address: SocketAddr) -> Result<TcpStream, ConnectError> {
     let stream = tokio::time::timeout(CONNECT_TIMEOUT, TcpStream::connect(address))
         .await
         .map_err(|_| ConnectError::TimedOut)?

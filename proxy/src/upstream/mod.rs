@@ -6,4 +6,4 @@ mod pool;
 mod socket;
 
 pub(crate) use lease::{Lease, SendError, Upgraded};
-pub(crate) use pool::{Endpoint, Pools};
+pub(crate) use pool::{Endpoint, InFlight, Pools};

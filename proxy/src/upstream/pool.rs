@@ -13,6 +13,7 @@ use hyper::client::conn::http2;
 use sluice_proxy_core::model::Protocol;
 use sluice_proxy_core::pick;
 use sluice_proxy_core::table::{Backend, Snapshot};
+use tokio::net::TcpStream;
 use tokio::sync::Mutex;
 
 use super::connect::{self, ConnectError, Http1};
@@ -40,7 +41,7 @@ pub(crate) struct Pools {
 #[derive(Debug)]
 pub(crate) struct Endpoint {
     pub(crate) address: SocketAddr,
-    protocol: Protocol,
+    pub(crate) protocol: Protocol,
     idle: RefCell<Vec<Idle>>,
     shared: RefCell<Vec<Rc<Shared>>>,
     /// Held while an HTTP/2 connection is opened, so that many requests at once open one.
@@ -172,6 +173,14 @@ impl Endpoint {
         Ok(Lease::new(Rc::clone(self), Sender::Http1(connection), false).upgradable(rest))
     }
 
+    /// A connection on which bytes are passed on as they are.
+    pub(crate) async fn connect(self: &Rc<Self>, now: u32) -> Result<(TcpStream, InFlight), ConnectError> {
+        let opening = InFlight::new(Rc::clone(self));
+        let opened = connect::open(self.address).await;
+        self.refused_at.set(opened.is_err().then_some(now));
+        Ok((opened?, opening))
+    }
+
     async fn lease_http1(self: &Rc<Self>, fresh: bool, now: u32) -> Result<Lease, ConnectError> {
         if !fresh && let Some(connection) = self.take_idle(now).await {
             return Ok(Lease::new(Rc::clone(self), Sender::Http1(connection), true));
@@ -241,7 +250,7 @@ impl Endpoint {
     }
 }
 
-/// Counts one request as in flight at its endpoint.
+/// Counts one request or connection as in flight at its endpoint.
 #[derive(Debug)]
 pub(crate) struct InFlight {
     pub(super) endpoint: Rc<Endpoint>,
@@ -251,6 +260,11 @@ impl InFlight {
     pub(super) fn new(endpoint: Rc<Endpoint>) -> Self {
         endpoint.in_flight.set(endpoint.in_flight.get() + 1);
         Self { endpoint }
+    }
+
+    /// Where it is in flight.
+    pub(crate) fn endpoint(&self) -> &Endpoint {
+        &self.endpoint
     }
 }
 

@@ -45,6 +45,11 @@ impl<T> Hosts<T> {
         exact.into_iter().chain(wildcard).chain(&self.any)
     }
 
+    /// Any one of the values.
+    pub fn any(&self) -> Option<&T> {
+        self.any.as_ref().or_else(|| self.exact.values().chain(self.wildcard.values()).next())
+    }
+
     /// Removes the value of a host name as written in the API.
     pub fn remove(&mut self, hostname: Option<&str>) {
         match hostname {

@@ -46,7 +46,8 @@ impl<'a> Placing<'a> {
         let mut ports = BTreeMap::<(Transport, u16), Hosts<Arc<ListenerTable>>>::new();
         for listener in self.listeners.values() {
             let table = ports.entry(place(listener)).or_default().entry(listener.hostname.as_deref());
-            *table = Arc::new(ListenerTable { port: listener.port, hosts: Hosts::default() });
+            *table =
+                Arc::new(ListenerTable { protocol: listener.protocol, port: listener.port, hosts: Hosts::default() });
         }
         self.snapshot.ports = ports.into_iter().collect();
     }

@@ -44,7 +44,7 @@ pub struct Referrer<'a> {
 fn suffix(kind: RouteKind) -> &'static str {
     match kind {
         RouteKind::Grpc => "+h2c",
-        RouteKind::Http => "",
+        RouteKind::Http | RouteKind::Tcp => "",
     }
 }
 
@@ -106,8 +106,8 @@ pub fn backend(reference: &ServiceRef, objects: &Objects) -> model::Backend {
     model::Backend {
         id: format!("{}:{}{}", reference.service, reference.port, suffix(reference.kind)),
         protocol: match (reference.kind, port.and_then(|port| port.app_protocol.as_deref())) {
-            (RouteKind::Grpc, _) | (RouteKind::Http, Some("kubernetes.io/h2c")) => Protocol::H2c,
-            (RouteKind::Http, _) => Protocol::Http1,
+            (RouteKind::Grpc, _) | (_, Some("kubernetes.io/h2c")) => Protocol::H2c,
+            _ => Protocol::Http1,
         },
         endpoints: endpoints.into_iter().map(|(address, ready)| model::Endpoint { address, ready }).collect(),
     }

@@ -6,7 +6,7 @@ use crate::control::{
 };
 
 /// Features of the conformance suite that this implementation has, in the order that the specification asks for.
-pub const SUPPORTED_FEATURES: [&str; 36] = [
+pub const SUPPORTED_FEATURES: [&str; 37] = [
     "GRPCRoute",
     "GRPCRouteNamedRouteRule",
     "GRPCRouteRequestHeaderModifier",
@@ -43,6 +43,7 @@ pub const SUPPORTED_FEATURES: [&str; 36] = [
     "HTTPRouteRetryConnectionError",
     "HTTPRouteSchemeRedirect",
     "ReferenceGrant",
+    "TCPRoute",
 ];
 
 /// What is said of one GatewayClass.

@@ -24,7 +24,8 @@ pub fn served(name: &str) -> Result<ListenerProtocol, Condition> {
 fn route_kinds(protocol: ListenerProtocol) -> &'static [&'static str] {
     match protocol {
         ListenerProtocol::Http | ListenerProtocol::Https => &["HTTPRoute", "GRPCRoute"],
-        ListenerProtocol::Tls | ListenerProtocol::Tcp | ListenerProtocol::Udp => &[],
+        ListenerProtocol::Tcp => &["TCPRoute"],
+        ListenerProtocol::Tls | ListenerProtocol::Udp => &[],
     }
 }
 

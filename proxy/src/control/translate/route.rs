@@ -13,7 +13,7 @@ use crate::control::{
         conditions::{ACCEPTED, Condition},
         filter::{self, Level, Refusal},
         gateway::{GatewayPlan, ListenerPlan},
-        grpc, host, http,
+        grpc, host, http, l4,
         rivals::Rivals,
     },
 };
@@ -154,6 +154,7 @@ fn rules<'a>(route: AnyRoute<'_>, name: &'a RouteName, objects: &'a Objects) -> 
     match route {
         AnyRoute::Grpc(route) => grpc::rules(&route.spec, &mut found)?,
         AnyRoute::Http(route) => http::rules(&route.spec, &mut found)?,
+        AnyRoute::Tcp(route) => l4::rules(&route.spec.rules, name.kind, &mut found)?,
     }
     Ok(found)
 }

@@ -67,4 +67,4 @@ macro_rules! cases {
         }
     )*};
 }
-cases!(attachment, backends, features, foreign, grants, grpc, listeners, rules, unsupported);
+cases!(attachment, backends, features, foreign, grants, grpc, l4, listeners, rules, unsupported);

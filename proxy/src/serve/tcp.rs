@@ -1,0 +1,264 @@
+//! A connection of a TCP listener: assigned once, then bytes both ways until both sides have ended or nothing has come for
+//! long. Each side may end by itself, and a side that does not read stops the other.
+//!
+//! It is counted as one request, answered when the backend's first byte comes: how long people talk is not how long an
+//! answer takes.
+
+use std::cell::RefCell;
+use std::io;
+use std::pin::{Pin, pin};
+use std::rc::Rc;
+use std::task::{Context, Poll, ready};
+use std::time::Duration;
+
+use http::StatusCode;
+use sluice_proxy_core::model::Transport;
+use sluice_proxy_core::table::{Action, Backend};
+use socket2::SockRef;
+use tokio::io::{AsyncRead, AsyncWrite, ReadBuf};
+use tokio::net::TcpStream;
+
+use super::connection::{Connection, Open, Order, Phase, until};
+use super::counters::Outcome;
+use super::worker::Worker;
+use crate::request::failure::Failure;
+use crate::request::tally::{Passage, Tally};
+use crate::upstream::InFlight;
+
+/// Endpoints that are asked beside the first one when they do not take the connection.
+const ELSEWHERE: u32 = 2;
+/// Most bytes that are read at once, and so most that wait for a side that does not read.
+const CHUNK: usize = 32 * 1024;
+
+/// Passes a client's connection on to a backend.
+pub(super) async fn serve(
+    worker: &Rc<Worker>,
+    connection: &Rc<Connection>,
+    stream: std::net::TcpStream,
+) -> io::Result<()> {
+    let client = TcpStream::from_std(stream)?;
+    // It is open as long as a request is, for whoever waits for the end.
+    let _open = Open::new(Rc::clone(worker), Rc::clone(connection));
+    connection.enter(Phase::Tunnel, worker.now());
+    let mut reaching = pin!(reach(worker, connection.bind_port));
+    let reached = until(connection, |context, order| match order {
+        Some(Order::Abort) => Poll::Ready(None),
+        Some(Order::Finish) | None => reaching.as_mut().poll(context),
+    });
+    let Some(reached) = reached.await else {
+        reset(&client);
+        return Ok(());
+    };
+    let mut passing = Passing::new(worker, connection, client, reached);
+    let ended = until(connection, |context, order| match order {
+        Some(Order::Abort) => Poll::Ready(Err(Broken { by: Side::Client, error: io::ErrorKind::TimedOut.into() })),
+        // While we leave it may go on as long as a request may.
+        Some(Order::Finish) | None => passing.poll(context),
+    })
+    .await;
+    passing.end(&ended);
+    ended.map_err(|broken| broken.error)
+}
+
+/// A connection to a backend, and how it is counted.
+struct Reached {
+    stream: TcpStream,
+    tally: Tally,
+    passage: Passage,
+    in_flight: InFlight,
+}
+
+/// Draws a backend and connects to it. None when the connection is to be refused.
+async fn reach(worker: &Rc<Worker>, port: u16) -> Option<Reached> {
+    let snapshot = worker.snapshot();
+    let Action::Forward { split, arms } = &snapshot.passing_rule(Transport::Tcp, port)?.action else { return None };
+    let arm = &arms[split.pick(worker.random())];
+    let mut tally = Tally::start(worker, arm.cell);
+    let connected = match snapshot.backend(arm) {
+        _ if !arm.valid => Err(Failure::BackendInvalid),
+        None => Err(Failure::NoEndpoint),
+        Some(backend) => connect(worker, backend).await,
+    };
+    match connected {
+        Ok((stream, in_flight)) => {
+            Some(Reached { stream, tally, passage: Passage::start(worker, arm.cell), in_flight })
+        }
+        Err(failure) => {
+            tracing::debug!(port, ?failure, "A connection is refused");
+            tally.outcome = failure.outcome();
+            None
+        }
+    }
+}
+
+async fn connect(worker: &Worker, backend: &Backend) -> Result<(TcpStream, InFlight), Failure> {
+    let (mut failed, mut last) = (Failure::NoEndpoint, None);
+    for _ in 0..=ELSEWHERE {
+        let Some(endpoint) = worker.pools.choose(backend, last, worker.random(), worker.now()) else { break };
+        match endpoint.connect(worker.now()).await {
+            Ok(connected) => return Ok(connected),
+            Err(error) => (failed, last) = (Failure::to_connect(worker, &endpoint, &error), Some(endpoint.address)),
+        }
+    }
+    Err(failed)
+}
+
+/// Has the other side see that the connection was not ended in good order.
+fn reset(stream: &TcpStream) {
+    // Where it does not work, the other side sees an end.
+    let _ = SockRef::from(stream).set_linger(Some(Duration::ZERO));
+}
+
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+enum Side {
+    Backend,
+    Client,
+}
+
+/// Why it ended otherwise than in good order.
+#[derive(Debug)]
+struct Broken {
+    by: Side,
+    error: io::Error,
+}
+
+/// Both sides of a connection.
+struct Passing<'a> {
+    worker: &'a Worker,
+    connection: &'a Connection,
+    client: TcpStream,
+    backend: TcpStream,
+    up: Half,
+    down: Half,
+    /// Until the backend has said something.
+    tally: Option<Tally>,
+    passage: Passage,
+    in_flight: InFlight,
+}
+
+impl<'a> Passing<'a> {
+    fn new(worker: &'a Worker, connection: &'a Connection, client: TcpStream, to: Reached) -> Self {
+        let Reached { stream: backend, tally, passage, in_flight } = to;
+        let (up, down) = (Half::default(), Half::default());
+        Self { worker, connection, client, backend, up, down, tally: Some(tally), passage, in_flight }
+    }
+
+    fn poll(&mut self, context: &mut Context<'_>) -> Poll<Result<(), Broken>> {
+        let (worker, connection) = (self.worker, self.connection);
+        let up = self.up.poll(context, &mut self.client, &mut self.backend, &worker.scratch, |bytes| {
+            connection.note_written(worker.now());
+            self.passage.count_received(bytes);
+        });
+        let down = self.down.poll(context, &mut self.backend, &mut self.client, &worker.scratch, |bytes| {
+            connection.note_written(worker.now());
+            self.passage.count_sent(bytes);
+            if let Some(mut tally) = self.tally.take() {
+                tally.outcome = Outcome::of(StatusCode::OK);
+            }
+        });
+        let broken = |end: Result<(), End>, from: Side, to: Side| {
+            end.map_err(|end| match end {
+                End::Reading(error) => Broken { by: from, error },
+                End::Writing(error) => Broken { by: to, error },
+            })
+        };
+        let up = up.map(|end| broken(end, Side::Client, Side::Backend))?;
+        let down = down.map(|end| broken(end, Side::Backend, Side::Client))?;
+        if self.down.ended && !self.up.ended {
+            self.note_unanswered();
+        }
+        if up.is_ready() && down.is_ready() { Poll::Ready(Ok(())) } else { Poll::Pending }
+    }
+
+    /// The backend ended the connection first; if it had not said a word, that was no answer.
+    fn note_unanswered(&mut self) {
+        if let Some(mut tally) = self.tally.take() {
+            tally.outcome = self.failure().outcome();
+        }
+    }
+
+    fn failure(&self) -> Failure {
+        let endpoint = self.in_flight.endpoint();
+        Failure::Reset { leaving: !self.worker.is_ready(endpoint.address, endpoint.protocol) }
+    }
+
+    /// Tells the other side, and whoever counts, how it ended.
+    fn end(&mut self, ended: &Result<(), Broken>) {
+        let outcome = match ended {
+            // The client has said all that it had to say, to a backend that does not answer.
+            Ok(()) => Outcome::of(StatusCode::OK),
+            Err(Broken { by: Side::Client, .. }) => Outcome::Abandoned,
+            Err(Broken { by: Side::Backend, .. }) => self.failure().outcome(),
+        };
+        if let Some(mut tally) = self.tally.take() {
+            tally.outcome = outcome;
+        }
+        if ended.is_err() {
+            reset(&self.client);
+            reset(&self.backend);
+        }
+    }
+}
+
+/// Bytes in one direction. While the receiving side keeps up, none are held here.
+#[derive(Debug, Default)]
+struct Half {
+    waiting: Vec<u8>,
+    /// The sending side has ended.
+    ended: bool,
+    /// The receiving side has been told.
+    told: bool,
+}
+
+/// Which side a direction broke at.
+#[derive(Debug)]
+enum End {
+    Reading(io::Error),
+    Writing(io::Error),
+}
+
+impl Half {
+    /// Passes on what there is; ready when the sending side has ended and the other one was told. `note` hears how many
+    /// bytes were passed on.
+    fn poll(
+        &mut self,
+        context: &mut Context<'_>,
+        from: &mut TcpStream,
+        to: &mut TcpStream,
+        scratch: &RefCell<Box<[u8]>>,
+        mut note: impl FnMut(usize),
+    ) -> Poll<Result<(), End>> {
+        while !self.told {
+            while !self.waiting.is_empty() {
+                let written = ready!(Pin::new(&mut *to).poll_write(context, &self.waiting)).map_err(End::Writing)?;
+                self.waiting.drain(..written);
+                note(written);
+            }
+            if self.ended {
+                // A side that has reset the connection meanwhile does not need to be told.
+                let _ = ready!(Pin::new(&mut *to).poll_shutdown(context));
+                self.told = true;
+                break;
+            }
+            // Given back, because most connections wait for nothing most of the time.
+            self.waiting = Vec::new();
+            let mut scratch = scratch.borrow_mut();
+            let mut read = ReadBuf::new(&mut scratch[..CHUNK]);
+            ready!(Pin::new(&mut *from).poll_read(context, &mut read)).map_err(End::Reading)?;
+            let bytes = read.filled();
+            if bytes.is_empty() {
+                self.ended = true;
+                continue;
+            }
+            let written = match Pin::new(&mut *to).poll_write(context, bytes) {
+                Poll::Ready(written) => written.map_err(End::Writing)?,
+                Poll::Pending => 0,
+            };
+            if written > 0 {
+                note(written);
+            }
+            self.waiting.extend_from_slice(&bytes[written..]);
+        }
+        Poll::Ready(Ok(()))
+    }
+}

@@ -10,23 +10,11 @@ mkdir -p "$1"
 out=$(cd "$1" && pwd)
 generated=internal/assets/generated
 
+# What a node needs of the distribution.
 install_packages() {
-    missing=
-    for package in containerd:containerd runc:runc iptables:iptables conntrack:conntrack ip:iproute2; do
-        PATH=$PATH:/usr/sbin:/sbin command -v "${package%%:*}" >/dev/null || missing="$missing ${package#*:}"
-    done
-    [ -x /usr/lib/cni/bridge ] || [ -x /opt/cni/bin/bridge ] || [ -x /usr/libexec/cni/bridge ] ||
-        missing="$missing containernetworking-plugins"
-    [ -n "$missing" ] || return 0
-    if [ "$(id -u)" -ne 0 ]; then
-        echo "missing packages:$missing; install them, or run this as root" >&2
-        exit 1
-    fi
-    command -v apt-get >/dev/null || { echo "missing programs of:$missing; install them" >&2; exit 1; }
-    echo "installing$missing"
-    apt-get update -qq
-    # No service is to be started by the packages: the cluster has its own.
-    DEBIAN_FRONTEND=noninteractive apt-get install -y -qq --no-install-recommends $missing >/dev/null
+    ../packages.sh containerd:containerd runc:runc iptables:iptables conntrack:conntrack ip:iproute2
+    [ -x /opt/cni/bin/bridge ] || [ -x /usr/libexec/cni/bridge ] ||
+        ../packages.sh /usr/lib/cni/bridge:containernetworking-plugins
 }
 
 # The stamp covers the sources and what they are built for and with.

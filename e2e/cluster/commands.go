@@ -14,11 +14,12 @@ import (
 	"sluice.dev/e2e/cluster/internal/netns"
 )
 
-// The hidden commands that up and status go on as, inside the network
+// The hidden commands that up, status and start go on as, inside the network
 // namespace: a Go program has many threads and cannot move them all.
 const (
 	upInside     = "up-inside"
 	statusInside = "status-inside"
+	startInside  = "start-inside"
 )
 
 // upTimeout is generous: on a loaded machine a slow start is no failure.
@@ -94,6 +95,36 @@ func status(ctx context.Context, c layout.Cluster, inside bool) error {
 		return errUnhealthy
 	}
 	return nil
+}
+
+// outage does to one component what a failure of its machine would.
+func outage(c layout.Cluster, do func(layout.Cluster, string) error, args []string) error {
+	if len(args) != 1 {
+		return errors.New("usage: stop|freeze COMPONENT")
+	}
+	lock, err := cluster.Lock(c)
+	if err != nil {
+		return err
+	}
+	defer lock.Close()
+	return do(c, args[0])
+}
+
+func startComponent(ctx context.Context, c layout.Cluster, args []string, inside bool) error {
+	if len(args) == 0 {
+		return errors.New("usage: start COMPONENT [FLAG...]")
+	}
+	if !inside {
+		return again(c, startInside, args...)
+	}
+	lock, err := cluster.Lock(c)
+	if err != nil {
+		return err
+	}
+	defer lock.Close()
+	ctx, cancel := context.WithTimeout(ctx, upTimeout)
+	defer cancel()
+	return cluster.Start(ctx, c, args[0], args[1:])
 }
 
 func printPath(c layout.Cluster, path string) error {

@@ -20,6 +20,11 @@ const usage = `usage: sluice-cluster [--name NAME] COMMAND
   up                     start what does not run, and wait until it can be used
   down                   stop and remove everything of the cluster
   status                 a line per component; exit code 0 if all are healthy
+  stop COMPONENT         kill a component, as a crash would
+  freeze COMPONENT       halt it with its connections open, as a lost machine would
+  start COMPONENT [FLAG...]
+                         start it or let it go on, and wait until it is healthy;
+                         the flags are for it, until the next up
   kubeconfig             print the path of the administrator's kubeconfig
   audit                  print the path of the API server's audit log
   exec -- CMD [ARG...]   run a command in the cluster's network, KUBECONFIG set
@@ -96,6 +101,12 @@ func run(args []string) error {
 		return down(c)
 	case "status", statusInside:
 		return status(ctx, c, command == statusInside)
+	case "stop":
+		return outage(c, cluster.Stop, rest)
+	case "freeze":
+		return outage(c, cluster.Freeze, rest)
+	case "start", startInside:
+		return startComponent(ctx, c, rest, command == startInside)
 	case "kubeconfig":
 		return printPath(c, c.Kubeconfig())
 	case "audit":

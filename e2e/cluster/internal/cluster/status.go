@@ -35,19 +35,10 @@ func Status(ctx context.Context, c layout.Cluster, out io.Writer) bool {
 		line("kubeconfig", err)
 		return false
 	}
-	checks := map[string]func() error{
-		"containerd":              func() error { return image.Ping(c) },
-		"etcd":                    func() error { return apiCheck(ctx, api, "/readyz/etcd") },
-		"kube-apiserver":          func() error { return api.ready(ctx) },
-		"kube-controller-manager": func() error { return httpsHealthy(ctx, layout.ControllerHealthPort) },
-		"kube-scheduler":          func() error { return httpsHealthy(ctx, layout.SchedulerHealthPort) },
-		"kubelet":                 func() error { return httpHealthy(ctx, layout.KubeletHealthPort) },
-		"kube-proxy":              func() error { return httpHealthy(ctx, layout.KubeProxyHealthPort) },
-	}
 	for _, component := range config.Components(c) {
 		err := errors.New("not running")
 		if running(c, component.Name) {
-			err = checks[component.Name]()
+			err = check(ctx, c, api, component.Name)
 		}
 		line(component.Name, err)
 	}
@@ -55,6 +46,27 @@ func Status(ctx context.Context, c layout.Cluster, out io.Writer) bool {
 	line("coredns", api.dnsReady(ctx))
 	line("gateway-api", gatewayAPI(ctx, api))
 	return healthy
+}
+
+// check asks a component itself whether it is healthy.
+func check(ctx context.Context, c layout.Cluster, api *api, component string) error {
+	switch component {
+	case "containerd":
+		return image.Ping(c)
+	case "etcd":
+		return apiCheck(ctx, api, "/readyz/etcd")
+	case "kube-apiserver":
+		return api.ready(ctx)
+	case "kube-controller-manager":
+		return httpsHealthy(ctx, layout.ControllerHealthPort)
+	case "kube-scheduler":
+		return httpsHealthy(ctx, layout.SchedulerHealthPort)
+	case "kubelet":
+		return httpHealthy(ctx, layout.KubeletHealthPort)
+	case "kube-proxy":
+		return httpHealthy(ctx, layout.KubeProxyHealthPort)
+	}
+	return fmt.Errorf("no component %q", component)
 }
 
 func gatewayAPI(ctx context.Context, api *api) error {

@@ -69,6 +69,8 @@ async fn main() -> anyhow::Result<()> {
     let mut config = Config::infer().await.context("no API server is configured")?;
     config.read_timeout = Some(READ_TIMEOUT);
     config.connect_timeout = Some(CONNECT_TIMEOUT);
+    // Or the time for which a connection lay idle would count.
+    config.reset_reader_on_write = true;
     let client = Client::try_from(config).context("the API server's configuration is not usable")?;
     serve(run, client, stop).await
 }

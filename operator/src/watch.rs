@@ -13,7 +13,7 @@
 
 mod synced;
 
-use std::{collections::HashMap, convert::Infallible, sync::Arc};
+use std::{collections::HashMap, convert::Infallible, sync::Arc, time::Duration};
 
 use futures::{
     Stream, StreamExt,
@@ -28,7 +28,7 @@ use kube::{
         WatchStreamExt,
         controller::ReconcileRequest,
         reflector::{self, ObjectRef, store::Writer},
-        watcher::{self, Event, watcher},
+        watcher::{self, Event, ExponentialBackoff, watcher},
     },
 };
 use sluice_crds::{
@@ -95,6 +95,17 @@ fn config() -> watcher::Config {
     watcher::Config::default().timeout(WATCH_SECONDS)
 }
 
+/// Waits after a watch that failed. kube's own grow to a minute, and what happened while the API server was away would be
+/// seen as late as that. By chance each is up to twice as long, so that not everybody comes back at once.
+fn backoff() -> ExponentialBackoff {
+    let waits = backon::ExponentialBuilder::default()
+        .with_min_delay(Duration::from_millis(500))
+        .with_max_delay(Duration::from_secs(4))
+        .with_jitter()
+        .without_max_times();
+    waits.into()
+}
+
 fn rollouts(
     api: Api<Guarded>,
     writer: Writer<Guarded>,
@@ -103,7 +114,7 @@ fn rollouts(
     gone: impl Fn(&str, &str) + Send + 'static,
 ) -> Wakes {
     let mut known = Known::default();
-    let wakes = watcher(api, config()).default_backoff().modify(prune).reflect(writer).flat_map(move |event| {
+    let wakes = watcher(api, config()).backoff(backoff()).modify(prune).reflect(writer).flat_map(move |event| {
         let woken = match told("rollouts", event) {
             Some(Event::InitDone) => {
                 synced();
@@ -136,7 +147,7 @@ fn others(
     store: Store,
     mut synced: impl FnMut() + Send + 'static,
 ) -> Wakes {
-    let wakes = watcher(api, config()).default_backoff().flat_map(move |event| {
+    let wakes = watcher(api, config()).backoff(backoff()).flat_map(move |event| {
         let woken = match told(kind.plural(), event) {
             Some(Event::Apply(object) | Event::InitApply(object) | Event::Delete(object)) => {
                 woken_by(kind, &object.metadata, &store.state())

@@ -1,10 +1,10 @@
 //! Who wakes whom.
 
-use std::sync::Arc;
+use std::{sync::Arc, time::Duration};
 
 use kube::{Resource, core::DeserializeGuard};
 
-use super::{Guarded, Known, related, woken_by};
+use super::{Guarded, Known, backoff, related, woken_by};
 use crate::{
     cluster::Kind,
     fixtures::{object, rollout},
@@ -73,4 +73,12 @@ fn rollouts_that_vanished_during_an_interruption_are_found() {
     known.is_news(rollout().meta());
     assert_eq!(known.retain(&[].into()), [("shop".to_owned(), "podinfo".to_owned())]);
     assert!(known.is_news(rollout().meta()));
+}
+
+#[test]
+fn a_watch_that_fails_is_tried_again_for_ever_and_never_late() {
+    let waits: Vec<_> = backoff().take(1_000).collect();
+    assert_eq!(waits.len(), 1_000);
+    assert!(waits[0] <= Duration::from_secs(1), "{:?}", waits[0]);
+    assert!(waits.iter().skip(3).all(|wait| (4..=8).contains(&wait.as_secs())), "{waits:?}");
 }

@@ -31,7 +31,7 @@ pub mod writer;
 use std::{collections::BTreeSet, sync::Arc, time::Duration};
 
 use anyhow::Context as _;
-use kube::Client;
+use kube::{Client, Config};
 use tokio::{
     signal::unix::{SignalKind, signal},
     sync::{Notify, watch as channel},
@@ -58,9 +58,14 @@ const COALESCE: Duration = Duration::from_millis(2);
 /// A data plane that does not answer for twice this time is taken for dead.
 const KEEPALIVE: Duration = Duration::from_secs(10);
 
+/// An API server that answers nothing for this long is lost: a watch of it ends by itself before.
+const READ_TIMEOUT: Duration = Duration::from_secs(40);
+/// How long a connection to the API server may take to come about.
+const CONNECT_TIMEOUT: Duration = Duration::from_secs(5);
+
 /// Runs the controller until it is told to stop.
 pub async fn run(args: Args) -> anyhow::Result<()> {
-    let client = Client::try_default().await.context("cannot reach the Kubernetes API")?;
+    let client = client().await.context("cannot reach the Kubernetes API")?;
     let metrics = Metrics::default();
     let (ready, is_ready) = channel::channel(false);
     let (serving, serving_pods) = channel::channel(BTreeSet::new());
@@ -80,6 +85,15 @@ pub async fn run(args: Args) -> anyhow::Result<()> {
         _ = stop.recv() => Ok(()),
         _ = tokio::signal::ctrl_c() => Ok(()),
     }
+}
+
+async fn client() -> anyhow::Result<Client> {
+    let mut config = Config::infer().await?;
+    config.connect_timeout = Some(CONNECT_TIMEOUT);
+    config.read_timeout = Some(READ_TIMEOUT);
+    // Or the time for which a connection lay idle would count.
+    config.reset_reader_on_write = true;
+    Ok(Client::try_from(config)?)
 }
 
 /// Serves data planes and the operator. A renewed certificate is for new connections; those that are open stay open.

@@ -8,6 +8,7 @@ use std::{
     fmt::Debug,
     hash::Hash,
     sync::Arc,
+    time::Duration,
 };
 
 use futures::StreamExt as _;
@@ -21,7 +22,7 @@ use kube::{
     runtime::{
         WatchStreamExt as _,
         reflector::{self, Lookup, Store},
-        watcher::{self, Config},
+        watcher::{self, Config, ExponentialBackoff},
     },
 };
 use serde::de::DeserializeOwned;
@@ -202,6 +203,17 @@ fn config() -> Config {
     Config::default().timeout(TIMEOUT_SECONDS)
 }
 
+/// Waits after a watch that failed. kube's own grow to a minute, and what happened while the API server was away would be
+/// seen as late as that. By chance each is up to twice as long, so that not everybody comes back at once.
+fn backoff() -> ExponentialBackoff {
+    let waits = backon::ExponentialBuilder::default()
+        .with_min_delay(Duration::from_millis(500))
+        .with_max_delay(Duration::from_secs(4))
+        .with_jitter()
+        .without_max_times();
+    waits.into()
+}
+
 /// Keeps a cache for as long as the process runs.
 fn keep<K>(
     events: impl futures::Stream<Item = watcher::Result<watcher::Event<K>>> + Send + 'static,
@@ -212,7 +224,7 @@ where
     <K as Lookup>::DynamicType: Eq + Hash + Clone,
 {
     let (store, writer) = reflector::store();
-    let pruned = events.default_backoff().modify(|object| object.meta_mut().managed_fields = None);
+    let pruned = events.backoff(backoff()).modify(|object| object.meta_mut().managed_fields = None);
     let changed = Arc::clone(changed);
     tokio::spawn(pruned.reflect(writer).for_each(move |event| {
         match event {
@@ -240,4 +252,19 @@ fn readable<K: Resource<DynamicType = ()> + Clone + 'static>(store: &Store<Deser
 
 fn by_name<K: Resource>(objects: Vec<Arc<K>>) -> BTreeMap<Name, Arc<K>> {
     objects.into_iter().map(|object| (Name::of(object.meta()), object)).collect()
+}
+
+#[cfg(test)]
+mod tests {
+    use std::time::Duration;
+
+    use super::backoff;
+
+    #[test]
+    fn a_watch_that_fails_is_tried_again_for_ever_and_never_late() {
+        let waits: Vec<_> = backoff().take(1_000).collect();
+        assert_eq!(waits.len(), 1_000);
+        assert!(waits[0] <= Duration::from_secs(1), "{:?}", waits[0]);
+        assert!(waits.iter().skip(3).all(|wait| (4..=8).contains(&wait.as_secs())), "{waits:?}");
+    }
 }

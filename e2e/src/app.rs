@@ -235,7 +235,8 @@ impl App {
     }
 }
 
-fn version_of(pod: &Pod) -> Option<&str> {
+/// The version that a pod of the sample app is of.
+pub fn version_of(pod: &Pod) -> Option<&str> {
     let env = pod.spec.as_ref()?.containers.first()?.env.as_ref()?;
     env.iter().find(|variable| variable.name == "VERSION")?.value.as_deref()
 }

@@ -16,7 +16,7 @@ use serde_json::Value;
 use sluice_crds::{Phase, Rollout, RolloutStatus};
 use tokio::{sync::watch, task::JoinHandle};
 
-use crate::manifest::text;
+use crate::{manifest::text, wait::Steadily};
 
 /// A state of the Rollout.
 #[derive(Clone, Debug)]
@@ -134,7 +134,7 @@ async fn follow_rollout(
     latest: watch::Sender<Option<RolloutStatus>>,
     moments: Arc<Mutex<Vec<Moment>>>,
 ) {
-    let mut stream = std::pin::pin!(watch_object(api, &name).default_backoff());
+    let mut stream = std::pin::pin!(watch_object(api, &name).backoff(Steadily));
     while let Some(event) = stream.next().await {
         // The watcher itself reconnects; what was missed shows in the next state.
         let Ok(rollout) = event else { continue };
@@ -147,7 +147,7 @@ async fn follow_rollout(
 }
 
 async fn follow_route(api: Api<DynamicObject>, name: String, weights: Arc<Mutex<Vec<Weights>>>) {
-    let mut stream = std::pin::pin!(watch_object(api, &name).default_backoff());
+    let mut stream = std::pin::pin!(watch_object(api, &name).backoff(Steadily));
     while let Some(event) = stream.next().await {
         let Ok(Some(route)) = event else { continue };
         let backends = backends(&route.data);

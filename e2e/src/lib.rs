@@ -13,6 +13,7 @@ pub mod follow;
 pub mod install;
 pub mod load;
 pub mod manifest;
+pub mod outage;
 pub mod prometheus;
 pub mod share;
 pub mod suite;

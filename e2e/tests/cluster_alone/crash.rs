@@ -1,28 +1,18 @@
 //! The leader dies by SIGKILL at each transition of a promotion and of a rollback, and is stopped for three lease times;
 //! under load, with no failed request and the same history as if nothing had been.
 
-use std::{
-    collections::BTreeSet,
-    sync::{Arc, Mutex},
-    time::{Duration, Instant},
-};
+use std::time::{Duration, Instant};
 
 use anyhow::{Context, Result, ensure};
-use futures::StreamExt;
 use jiff::Timestamp;
-use k8s_openapi::api::apps::v1::Deployment;
-use kube::{
-    ResourceExt,
-    runtime::{WatchStreamExt, watcher},
-};
-use sluice_crds::RolloutStatus;
 use sluice_e2e::{
-    app::App,
     cluster::Cluster,
     follow::Follow,
     suite, victim,
     wait::{until, when},
 };
+
+use crate::course::{Canaries, stand};
 
 /// How long a run may take, with all its deaths.
 const RUN_DEADLINE: Duration = Duration::from_mins(4);
@@ -30,11 +20,6 @@ const RUN_DEADLINE: Duration = Duration::from_mins(4);
 const REPLACED: Duration = Duration::from_secs(10);
 /// Three times the lease.
 const STOPPED: Duration = Duration::from_secs(21);
-
-/// A transition is a change of this.
-fn stand(status: &RolloutStatus) -> (String, Option<String>) {
-    (status.phase.map(|phase| format!("{phase:?}")).unwrap_or_default(), status.step.clone())
-}
 
 /// Kills the leader at each transition until the newest run is in the history. How long each replacement took.
 async fn killed_at_each_transition(cluster: &Cluster, follow: &Follow, runs: usize) -> Result<Vec<Duration>> {
@@ -59,33 +44,13 @@ async fn killed_at_each_transition(cluster: &Cluster, follow: &Follow, runs: usi
     }
 }
 
-/// UIDs of all canaries that ever were.
-fn canaries(app: &App) -> (Arc<Mutex<BTreeSet<String>>>, tokio::task::JoinHandle<()>) {
-    let seen = Arc::new(Mutex::new(BTreeSet::new()));
-    let (told, name) = (Arc::clone(&seen), format!("{}-canary", app.name));
-    let deployments = app.deployments();
-    let task = tokio::spawn(async move {
-        let watch = watcher(deployments, watcher::Config::default()).default_backoff().applied_objects();
-        let mut watch = std::pin::pin!(watch);
-        while let Some(event) = watch.next().await {
-            let Ok(canary): Result<Deployment, _> = event else { continue };
-            if canary.name_any() == name
-                && let (Ok(mut told), Some(uid)) = (told.lock(), canary.uid())
-            {
-                told.insert(uid);
-            }
-        }
-    });
-    (seen, task)
-}
-
 #[tokio::test]
 async fn killed_at_each_transition_it_goes_on_as_if_nothing_had_been() -> Result<()> {
     suite::run("crash", async |cluster, namespace| {
         let app = suite::first_light(&cluster, &namespace)?;
         let address = app.serve().await?;
         let route = app.route_spec().await?;
-        let (canaries, watching) = canaries(&app);
+        let canaries = Canaries::watch(&app);
         let follow = app.adopt().await?;
         let load = app.load(address, 200.0)?;
 
@@ -105,8 +70,7 @@ async fn killed_at_each_transition_it_goes_on_as_if_nothing_had_been() -> Result
 
         let history: Vec<_> = follow.status().history.iter().map(|run| run.outcome.clone()).collect();
         ensure!(history == ["RolledBack", "Promoted"], "{history:?}: one entry a run");
-        watching.abort();
-        let made = canaries.lock().map_or(0, |uids| uids.len());
+        let made = canaries.made();
         ensure!(made == 2, "{made} canaries were made in two runs");
         let longest = replaced.iter().max().copied().unwrap_or_default();
         println!("{} deaths, the longest replacement {:.1} s", replaced.len(), longest.as_secs_f64());

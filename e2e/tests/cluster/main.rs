@@ -8,5 +8,6 @@ mod fixtures;
 mod held_back;
 mod operations;
 mod promote;
+mod promotion_fails;
 mod proxy_routes;
 mod rollback;

@@ -1,6 +1,7 @@
 //! End-to-end tests that bear each other's company: each in a namespace of its own, several at a time.
 
 mod bad_input;
+mod break_glass;
 mod coverage;
 mod dashboard;
 mod delete;

@@ -17,10 +17,11 @@ use sluice_e2e::{
 const DEADLINE: Duration = Duration::from_secs(30);
 
 #[tokio::test]
-async fn what_does_not_exist_is_named() -> Result<()> {
+async fn what_does_not_exist_or_cannot_have_a_canary_is_named() -> Result<()> {
     suite::run("bad", async |cluster, namespace| {
         let app = suite::first_light(&cluster, &namespace)?;
         app.serve().await?;
+        manifest::apply(&cluster.client, &with_a_disk(&app)).await?;
         let before = untouched(&app).await?;
 
         let workload = json!({"workload": {"kind": "Deployment", "name": "no-such-workload"}, "service": app.name});
@@ -33,6 +34,10 @@ async fn what_does_not_exist_is_named() -> Result<()> {
         manifest::apply(&cluster.client, &other_route(&app)).await?;
         let route = json!({"routes": [{"kind": "HTTPRoute", "name": "elsewhere"}]});
         invalid(&app, "bad-reference", route, &["elsewhere", &app.name, "spec.routes[0]"]).await?;
+
+        let workload = json!({"workload": {"kind": "Deployment", "name": "with-a-disk"}, "service": app.name});
+        let named = ["with-a-disk", "\"disk\"", "ReadWriteOnce", "strategy.canary.tolerate"];
+        invalid(&app, "bad-volume", workload, &named).await?;
 
         ensure!(before == untouched(&app).await?, "a bad Rollout changed something");
         Ok(())
@@ -90,6 +95,29 @@ fn other_route(app: &App) -> [Value; 1] {
             "rules": [{"backendRefs": backends}],
         },
     })]
+}
+
+/// A Deployment, without pods, whose volume one node alone may write, and its claim.
+fn with_a_disk(app: &App) -> [Value; 2] {
+    let metadata = |name: &str| json!({"name": name, "namespace": app.namespace});
+    let labels = json!({"app": "with-a-disk"});
+    let volumes = json!([{"name": "disk", "persistentVolumeClaim": {"claimName": "disk"}}]);
+    [
+        json!({
+            "apiVersion": "v1", "kind": "PersistentVolumeClaim", "metadata": metadata("disk"),
+            "spec": {"accessModes": ["ReadWriteOnce"], "resources": {"requests": {"storage": "1Mi"}}},
+        }),
+        json!({
+            "apiVersion": "apps/v1", "kind": "Deployment", "metadata": metadata("with-a-disk"),
+            "spec": {
+                "replicas": 0, "selector": {"matchLabels": labels},
+                "template": {
+                    "metadata": {"labels": labels},
+                    "spec": {"containers": [{"name": "app", "image": "app:1"}], "volumes": volumes},
+                },
+            },
+        }),
+    ]
 }
 
 /// Everything of the user's that a Rollout could change.

@@ -6,7 +6,7 @@ use std::{fs, time::Duration};
 use anyhow::{Result, ensure};
 use k8s_openapi::api::{apps::v1::Deployment, core::v1::Pod};
 use kube::{ResourceExt, api::ListParams};
-use serde_json::{Value, json};
+use serde_json::json;
 use sluice_crds::Phase;
 use sluice_e2e::{
     app::{App, PodIdentity},
@@ -19,7 +19,7 @@ use sluice_e2e::{
 const DEADLINE: Duration = Duration::from_mins(2);
 
 #[tokio::test]
-async fn resume_and_replace_ship_nothing_that_was_not_judged() -> Result<()> {
+async fn resume_replace_and_apply_ship_nothing_that_was_not_judged() -> Result<()> {
     suite::run("held", async |cluster, namespace| {
         let mut app = suite::first_light(&cluster, &namespace)?;
         app.set_steps(json!([{"weight": 20, "hold": {"min": "10m"}}]))?;
@@ -34,7 +34,7 @@ async fn resume_and_replace_ship_nothing_that_was_not_judged() -> Result<()> {
             .await?;
         resume_is_refused(&app).await?;
         only_the_canary_runs_v2(&app, &pods).await?;
-        replace_is_refused(&app).await?;
+        tools_are_refused(&app).await?;
         only_the_canary_runs_v2(&app, &pods).await?;
         ensure!(follow.status().phase == Some(Phase::Stepping), "the run was disturbed: {}", app.say().await);
 
@@ -48,10 +48,12 @@ async fn resume_and_replace_ship_nothing_that_was_not_judged() -> Result<()> {
         })
         .await?;
         resume_is_refused(&app).await?;
-        replace_is_refused(&app).await?;
+        tools_are_refused(&app).await?;
         ensure!(app.pods_of("v2").await?.is_empty(), "a rejected revision was shipped");
         ensure!(pods == app.pods_of("v1").await?, "pods of the stable version were touched");
         ensure!(follow.status().phase == Some(Phase::RolledBack), "the Rollout was disturbed: {}", app.say().await);
+        scaled_to_zero_and_back(&app, pods.len()).await?;
+        ensure!(follow.status().phase == Some(Phase::RolledBack), "scaling disturbed it: {}", app.say().await);
         Ok(())
     })
     .await
@@ -64,25 +66,43 @@ async fn resume_is_refused(app: &App) -> Result<()> {
     stays_paused(app, &said.stderr).await
 }
 
-/// Replaces the Deployment by itself without `paused`, as a GitOps tool with `replace` would.
-async fn replace_is_refused(app: &App) -> Result<()> {
-    let deployment = app.deployment().await?;
-    let mut object = serde_json::to_value(&deployment)?;
-    for (path, field) in [("/metadata", "resourceVersion"), ("/metadata", "managedFields"), ("/spec", "paused")] {
-        object.pointer_mut(path).and_then(Value::as_object_mut).and_then(|parent| parent.remove(field));
+/// Writes the Deployment by itself without the pause, as GitOps tools do it: those that replace leave it out, and those
+/// that apply, like Helm, say that there is none and take the fields of others.
+async fn tools_are_refused(app: &App) -> Result<()> {
+    let apply = ["apply", "--server-side", "--force-conflicts", "--field-manager=helm"];
+    for (command, paused) in [(&["replace"][..], None), (&apply[..], Some(false))] {
+        let mut object = serde_json::to_value(app.deployment().await?)?;
+        for field in ["resourceVersion", "managedFields"] {
+            object["metadata"].as_object_mut().and_then(|metadata| metadata.remove(field));
+        }
+        object["spec"]["paused"] = json!(paused);
+        (object["apiVersion"], object["kind"]) = (json!("apps/v1"), json!("Deployment"));
+        let file = std::env::temp_dir().join(format!("{}-deployment.json", app.namespace));
+        fs::write(&file, object.to_string())?;
+        let said = app.cluster.kubectl(&[command, &["-f", &file.display().to_string()]].concat()).await;
+        fs::remove_file(&file)?;
+        let said = said?;
+        ensure!(said.success, "kubectl {command:?}: {}", said.stderr);
+        println!("kubectl {command:?}: {} {}", said.stdout.trim(), said.stderr.trim());
+        stays_paused(app, &said.stderr).await?;
     }
-    let types = json!({"apiVersion": "apps/v1", "kind": "Deployment"});
-    for (name, value) in types.as_object().into_iter().flatten() {
-        object[name] = value.clone();
+    Ok(())
+}
+
+/// The Deployment is paused on its rejected template; scaled to nothing and up again it comes back with the stable one.
+async fn scaled_to_zero_and_back(app: &App, size: usize) -> Result<()> {
+    for replicas in [0, size] {
+        let (of, to) = (format!("deployment/{}", app.name), format!("--replicas={replicas}"));
+        let said = app.cluster.kubectl(&["scale", "-n", &app.namespace, &of, &to]).await?;
+        ensure!(said.success, "kubectl scale: {}", said.stderr);
+        until(&format!("{replicas} pods"), DEADLINE, async || {
+            let pods = app.pods_of("v1").await?.len();
+            Ok(when(pods == replicas, || format!("{pods} of v1")))
+        })
+        .await?;
     }
-    let file = std::env::temp_dir().join(format!("{}-replace.json", app.namespace));
-    fs::write(&file, object.to_string())?;
-    let said = app.cluster.kubectl(&["replace", "-f", &file.display().to_string()]).await;
-    fs::remove_file(&file)?;
-    let said = said?;
-    ensure!(said.success, "kubectl replace: {}", said.stderr);
-    println!("kubectl replace: {} {}", said.stdout.trim(), said.stderr.trim());
-    stays_paused(app, &said.stderr).await
+    ensure!(app.pods_of("v2").await?.is_empty(), "a rejected revision came up");
+    Ok(())
 }
 
 /// The write was taken without its effect, the person was warned, and the Deployment controller has seen all of it.

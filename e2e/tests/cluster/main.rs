@@ -1,6 +1,7 @@
 //! End-to-end tests that bear each other's company: each in a namespace of its own, several at a time.
 
 mod bad_input;
+mod break_glass;
 mod coverage;
 mod dashboard;
 mod delete;
@@ -8,5 +9,6 @@ mod fixtures;
 mod held_back;
 mod operations;
 mod promote;
+mod promotion_fails;
 mod proxy_routes;
 mod rollback;

@@ -12,6 +12,8 @@ use sluice_crds::names::LABEL_ROLLOUT;
 struct Seen {
     phase: String,
     revision: String,
+    /// UID of stable's ReplicaSet.
+    stable: String,
 }
 
 /// What was frozen, by namespace and name, and what is known of Rollouts and ReplicaSets.
@@ -51,7 +53,8 @@ impl Check for Promoted {
 }
 
 impl Promoted {
-    /// The Deployment is let go in a promotion: it must declare the frozen template.
+    /// The Deployment is let go in a promotion: it must declare the frozen template, or that of stable, to which it goes
+    /// back then.
     fn let_go(&self, write: &Write, after: &Value, found: &mut Vec<String>) -> Judged {
         let is_paused = |object: &Value| object.pointer("/spec/paused").and_then(Value::as_bool).unwrap_or(false);
         let was_paused = write.before.as_deref().is_none_or(is_paused);
@@ -63,7 +66,12 @@ impl Promoted {
         if !was_paused || is_paused(after) {
             return Judged::No;
         }
-        self.compare(&rollout, &seen.revision, after.pointer("/spec/template"), "let go with", found)
+        let template = after.pointer("/spec/template");
+        let stable = self.replica_sets.get(&seen.stable).and_then(|set| set.pointer("/spec/template"));
+        if stable.is_some() && stable.map(canonical) == template.map(canonical) {
+            return Judged::Yes;
+        }
+        self.compare(&rollout, &seen.revision, template, "let go with", found)
     }
 
     /// The status says that the workload is complete: its ReplicaSet must be of the frozen template.
@@ -71,13 +79,14 @@ impl Promoted {
         let rollout = (write.key.namespace.clone(), write.key.name.clone());
         let phase = text(after, "/status/phase").to_owned();
         let revision = text(after, "/status/run/revision").to_owned();
-        let was = self.rollouts.insert(rollout.clone(), Seen { phase: phase.clone(), revision: revision.clone() });
+        let uid = text(after, "/status/stable/replicaSetUid");
+        let seen = Seen { phase: phase.clone(), revision: revision.clone(), stable: uid.to_owned() };
+        let was = self.rollouts.insert(rollout.clone(), seen);
         let is_completed =
             phase == "Finishing" && was.is_some_and(|was| was.phase == "Promoting" && was.revision == revision);
         if !is_completed {
             return Judged::No;
         }
-        let uid = text(after, "/status/stable/replicaSetUid");
         let Some(set) = self.replica_sets.get(uid) else {
             found.push(format!("the ReplicaSet {uid:?} that is said to serve was never written"));
             return Judged::Yes;
@@ -177,6 +186,20 @@ mod tests {
         breaks(Promoted::default(), log("v2", "v3", "v2"), "let go with a template that is not that of the frozen");
         breaks(Promoted::default(), log("v2", "v2", "v3"), "complete with a template that is not");
         breaks(Promoted::default(), log("v2", "v2", "v2").split_off(1)[..3].to_vec(), "which was never frozen");
+    }
+
+    #[test]
+    fn a_promotion_may_go_back_to_the_template_of_stable() {
+        let going_back = |declared| {
+            let mut events = log("v2", declared, "v1");
+            events.truncate(5);
+            events.remove(3);
+            // The ReplicaSet that serves is there already.
+            events.push(operator("patch", "apps/deployments", "a/b", deployment(declared, false), 6));
+            events
+        };
+        holds(Promoted::default(), going_back("v1"), 1);
+        breaks(Promoted::default(), going_back("v3"), "let go with a template that is not that of the frozen");
     }
 
     #[test]

@@ -86,7 +86,7 @@ const OPERATOR: &[Rule] = &[
     rule(
         "",
         &["services"],
-        &["get", "list", "watch", "create", "patch", "delete"],
+        &["get", "list", "watch", "create", "delete"],
         "reads the stable Service's selector; makes and removes the canary's Service",
     ),
     rule(GATEWAY, &["httproutes"], &["get", "list", "watch", "patch"], "steps the weights"),

@@ -247,7 +247,7 @@ impl Hands<'_> {
         match (self.relabel(), &seen.workload, ours) {
             (Ok(relabel), Some(workload), _) => {
                 let object = canary_workload(&self.owner(), name, workload, &relabel, frozen, replicas);
-                self.put(Kind::Deployment, name, there, object).await
+                self.put_canary_workload(name, there, object).await
             }
             // What it was made from is gone in the middle of a run: it can still be scaled.
             (_, _, Some(ours)) => {
@@ -259,12 +259,13 @@ impl Hands<'_> {
         }
     }
 
+    /// Made, never changed: one that is there by now is a conflict, and is looked at anew.
     async fn apply_canary_service(&self) -> Result<(), ActError> {
-        let seen = &self.observed.seen;
         let targets = &self.observed.targets;
-        let stable = seen.service.as_ref().ok_or_else(|| self.gone("Service", &targets.service))?;
+        let stable = self.observed.seen.service.as_ref().ok_or_else(|| self.gone("Service", &targets.service))?;
         let object = canary_service(&self.owner(), &targets.canary_service, stable, &self.relabel()?);
-        self.put(Kind::Service, &targets.canary_service, seen.canary_service.as_ref(), object).await
+        self.cluster.create(self.at(Kind::Service, &targets.canary_service), &object).await?;
+        Ok(())
     }
 
     /// The frozen revision of the run.
@@ -288,24 +289,24 @@ impl Hands<'_> {
         ActError::Gone { what: format!("{kind} {}/{name}", self.owner().namespace) }
     }
 
-    /// Makes an object of ours, or applies it over the one with the UID that was looked at.
-    async fn put(
+    /// Makes the canary's Deployment, or applies it over the one with the UID that was looked at.
+    async fn put_canary_workload(
         &self,
-        kind: Kind,
         name: &str,
         there: Option<&DynamicObject>,
         mut object: DynamicObject,
     ) -> Result<(), ActError> {
+        let at = self.at(Kind::Deployment, name);
         match there {
             // Not applied: what someone made of this name in the meantime would be taken over.
-            None => self.cluster.create(self.at(kind, name), &object).await?,
+            None => self.cluster.create(at, &object).await?,
             Some(there) if self.owner().owns(&there.metadata) => {
                 object.metadata.uid.clone_from(&there.metadata.uid);
                 // One that comes late must not take back what another process has written since.
                 object.metadata.resource_version.clone_from(&there.metadata.resource_version);
-                self.cluster.apply(self.at(kind, name), &object).await?
+                self.cluster.apply(at, &object).await?
             }
-            Some(_) => return Err(ActError::Foreign { what: format!("{} {name}", kind.resource().kind) }),
+            Some(_) => return Err(ActError::Foreign { what: format!("Deployment {name}") }),
         };
         Ok(())
     }

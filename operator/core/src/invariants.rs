@@ -165,9 +165,7 @@ fn allowed(world: &World, decision: &Decision, action: &Action) -> Result<(), St
             require(!is_needed, "it says what was copied, and the copies are there")
         }
         Action::ApplyCanaryWorkload { revision, replicas, .. } => sized(world, decision, revision, *replicas),
-        Action::ApplyCanaryService => {
-            require(world.canary_service.is_none_or(|service| service.ours), "it is not ours")
-        }
+        Action::ApplyCanaryService => require(world.canary_service.is_none(), "there is one"),
         Action::DeleteCanaryService => {
             require(world.canary_service.is_some_and(|service| service.ours), "it is not ours")?;
             require(world.canary_service.is_some_and(|service| !service.deleting), "it is being deleted already")?;

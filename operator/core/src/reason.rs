@@ -125,6 +125,8 @@ reasons! {
     WaitingForStable,
     /// The workload does not exist.
     WorkloadMissing,
+    /// The workload was deleted and made anew in the middle of a run: its declared template rolls out directly.
+    WorkloadRecreated,
     /// The workload is scaled to zero.
     WorkloadScaledToZero,
 }

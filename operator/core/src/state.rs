@@ -100,7 +100,7 @@ impl Adoption {
 pub struct Unjudged {
     /// Hash of its pod template.
     pub revision: String,
-    /// `NoHealthyStable`, `KnownGood`, `Restarted` or `ChangedUnjudged`.
+    /// `NoHealthyStable`, `WorkloadRecreated`, `KnownGood`, `Restarted` or `ChangedUnjudged`.
     pub reason: String,
     /// Since when.
     pub since: Millis,

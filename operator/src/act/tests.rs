@@ -167,9 +167,14 @@ async fn an_object_of_someone_else_is_neither_taken_over_nor_deleted() {
     let foreign = object("{metadata: {name: podinfo-canary, uid: f}}");
     observed.seen.canary_workload = Some(foreign.clone());
     observed.seen.canary_service = Some(foreign);
-    let (result, calls) = act(&observed, &[Action::ApplyCanaryService], vec![]).await;
+    let apply = Action::ApplyCanaryWorkload { revision: "abc".to_owned(), template: json!({"spec": {}}), replicas: 2 };
+    let (result, calls) = act(&observed, &[apply], vec![]).await;
     assert!(matches!(result, Err(ActError::Foreign { .. })), "{result:?}");
     assert_eq!(calls, []);
+    let exists = refusal(409, "AlreadyExists", "exists");
+    let (result, calls) = act(&observed, &[Action::ApplyCanaryService], vec![exists]).await;
+    assert!(matches!(result, Err(ActError::Cluster(ClusterError::Conflict { .. }))), "{result:?}");
+    assert_eq!(calls[0].line, "POST /api/v1/namespaces/shop/services", "what is there is left as it is");
     let deletes = [Action::DeleteCanaryService, Action::DeleteCanaryWorkload];
     let (result, calls) = act(&observed, &deletes, vec![]).await;
     assert!(result.is_ok());

@@ -81,3 +81,6 @@ async fn config_maps(
     }
     Ok(Some(ConfigMaps { revision: hash::revision(template), versions }))
 }
+
+#[cfg(test)]
+mod tests;

@@ -58,6 +58,7 @@ fn needs_no_run(world: &World, workload: &Workload, reason: &str) -> bool {
     match reason {
         "KnownGood" => is_known_good(&world.state, &workload.revision),
         "Restarted" => set.is_some_and(|set| is_same_but_for_annotations(workload, set)),
+        "WorkloadRecreated" => set.is_none(),
         reason => reason == Reason::NoHealthyStable.as_str(),
     }
 }

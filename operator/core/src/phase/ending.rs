@@ -43,7 +43,8 @@ pub(super) fn rolling_back(look: &mut Look<'_>, run: &mut Run, course: &Course<'
         return look.say_as(Phase::RollingBack, &end.reason, format!("{}; {waiting}", end.message));
     }
     look.remember(run);
-    let message = format!("revision {:?} is rolled back and its canary is gone: {}", run.revision, end.message);
+    let (revision, participle) = (&run.revision, end.participle());
+    let message = format!("revision {revision:?} is {participle} and its canary is gone: {}", end.message);
     look.report.events.push((end.outcome == ROLLED_BACK, end.reason.clone(), message));
     if end.outcome == ROLLED_BACK && end.reason != Reason::Reverted.as_str() {
         remember_why(run);

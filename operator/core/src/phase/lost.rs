@@ -2,7 +2,8 @@
 //!
 //! The run holds for the progress deadline. Then, or as soon as a newer template is declared, the declared template rolls
 //! out without being judged, as it would without a run; the canary carries what it can meanwhile. A stable version that is
-//! down never blocks its fix.
+//! down never blocks its fix. Where the workload was deleted and made anew stable's ReplicaSet is gone for good, so nothing
+//! is waited for.
 
 use crate::{
     Reason,
@@ -12,20 +13,28 @@ use crate::{
     phase::{
         promoting,
         run::{SUPERSEDED, judged},
+        template::is_before_the_roll,
     },
     state::{End, Run, Stable, Stage, Unjudged},
     world::Workload,
 };
 
+const MADE_ANEW: &str = "the Deployment was deleted and made anew";
+
 /// Notes since when stable is lost, and gives up on it when that has been long enough.
 pub(super) fn follow(look: &mut Look<'_>, run: &mut Run, course: &Course<'_>) {
-    let is_lost = course.hold.as_ref().is_some_and(|(reason, _)| *reason == Reason::StableLost);
-    let Some(workload) = course.workload.filter(|workload| is_lost && workload.replicas > 0) else {
-        run.lost_since = None;
-        return;
-    };
     let now = look.now();
-    let since = *run.lost_since.get_or_insert(now);
+    let is_lost = course.hold.as_ref().is_some_and(|(reason, _)| *reason == Reason::StableLost);
+    let lost = course.workload.filter(|workload| is_lost && workload.replicas > 0);
+    run.lost_since = lost.map(|_| run.lost_since.unwrap_or(now));
+    if let Some(workload) = course.workload.filter(|workload| is_made_anew(look, run, workload)) {
+        let message = format!("{MADE_ANEW}: its revision {:?} rolls out without being judged", workload.revision);
+        look.warn(Reason::WorkloadRecreated, message);
+        run.enter(Stage::StableLost, now);
+        unjudged(look, run, workload, Reason::WorkloadRecreated);
+        return;
+    }
+    let (Some(workload), Some(since)) = (lost, run.lost_since) else { return };
     if !may_give_up(run, workload) {
         return;
     }
@@ -48,6 +57,13 @@ pub(super) fn follow(look: &mut Look<'_>, run: &mut Run, course: &Course<'_>) {
     run.enter(Stage::StableLost, now);
 }
 
+/// Stable's ReplicaSet went with the Deployment that it belonged to. Once the run has let the workload go, that one may be
+/// cleaned up.
+fn is_made_anew(look: &Look<'_>, run: &Run, workload: &Workload) -> bool {
+    let is_there = |stable: &Stable| workload.replica_sets.iter().any(|set| set.uid == stable.uid);
+    is_before_the_roll(run) && workload.observed && look.state.stable.as_ref().is_some_and(|s| !is_there(s))
+}
+
 /// A rollout of the workload has a deadline of its own; and what failed in its promotion is not tried again.
 fn may_give_up(run: &Run, workload: &Workload) -> bool {
     match run.stage {
@@ -61,14 +77,15 @@ fn may_give_up(run: &Run, workload: &Workload) -> bool {
 pub(super) fn look_at(look: &mut Look<'_>, run: &mut Run, course: &Course<'_>) -> Next {
     let is_failed = judged(look, run, course, false).failed.is_some();
     let Some(workload) = course.workload else { return promoting::missing(look, course) };
+    let (reason, cause) = cause(look);
     if let Some(set) = complete(workload) {
         look.state.stable =
             Some(Stable { revision: set.revision.clone(), uid: set.uid.clone(), name: set.name.clone() });
         look.state.unjudged = None;
-        let message = format!("no pod of stable was available, so revision {:?} rolled out", set.revision);
+        let message = format!("{cause}, so revision {:?} rolled out without being judged", set.revision);
         let end = run.end.take().unwrap_or_else(|| End {
             outcome: SUPERSEDED.to_owned(),
-            reason: Reason::NoHealthyStable.as_str().to_owned(),
+            reason: reason.as_str().to_owned(),
             message,
             by: None,
         });
@@ -77,18 +94,28 @@ pub(super) fn look_at(look: &mut Look<'_>, run: &mut Run, course: &Course<'_>) -
     if !is_failed {
         promoting::cover(look, run, course);
     }
-    look.state.unjudged = Some(Unjudged {
-        revision: workload.revision.clone(),
-        reason: Reason::NoHealthyStable.as_str().to_owned(),
-        since: run.stage_since,
-    });
+    unjudged(look, run, workload, reason);
     if workload.paused {
         look.act(Action::SetPaused { paused: false, resource_version: workload.resource_version.clone() });
     }
     let message = format!(
-        "no pod of stable was available: revision {:?} rolls out without being judged; {}",
+        "{cause}: revision {:?} rolls out without being judged; {}",
         workload.revision,
         super::adopting::waiting(workload)
     );
-    look.say(Phase::Promoting, Reason::NoHealthyStable, message)
+    look.say(Phase::Promoting, reason, message)
+}
+
+/// Why the declared template rolls out, and in words.
+fn cause(look: &Look<'_>) -> (Reason, &'static str) {
+    let is_made_anew = |unjudged: &Unjudged| unjudged.reason == Reason::WorkloadRecreated.as_str();
+    match &look.state.unjudged {
+        Some(unjudged) if is_made_anew(unjudged) => (Reason::WorkloadRecreated, MADE_ANEW),
+        Some(_) | None => (Reason::NoHealthyStable, "no pod of stable was available"),
+    }
+}
+
+fn unjudged(look: &mut Look<'_>, run: &Run, workload: &Workload, reason: Reason) {
+    let (revision, reason) = (workload.revision.clone(), reason.as_str().to_owned());
+    look.state.unjudged = Some(Unjudged { revision, reason, since: run.stage_since });
 }

@@ -246,8 +246,11 @@ pub(super) fn cover(look: &mut Look<'_>, run: &mut Run, course: &Course<'_>) {
         return;
     }
     let kept = run.split.clone().filter(|_| course.plan.promotion.keep);
+    let split = kept.unwrap_or(Split::Share(WHOLE));
     // Not waited for: the rollout of the workload goes on in any case.
-    let _ = verify::bring(look, course, Target::Split(&kept.unwrap_or(Split::Share(WHOLE))));
+    if let (Ok(()), Split::Share(share)) = (verify::bring(look, course, Target::Split(&split)), &split) {
+        run.verified_share = Some(*share);
+    }
 }
 
 pub(super) fn missing(look: &mut Look<'_>, course: &Course<'_>) -> Next {

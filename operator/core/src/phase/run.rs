@@ -37,8 +37,8 @@ pub(super) fn look_at(look: &mut Look<'_>) -> Next {
     if has_stepped_in(look) {
         course.settle(&mut run);
     }
-    template::follow(look, &mut run, &course);
     lost::follow(look, &mut run, &course);
+    template::follow(look, &mut run, &course);
     let mut next = Next::Again;
     for _ in 0..MAX_CHANGES {
         next = stage(look, &mut run, &course);
@@ -204,7 +204,7 @@ impl Run {
         look.report.events.push((
             end.outcome == ROLLED_BACK,
             end.reason.clone(),
-            format!("revision {:?} is rolled back: {}", self.revision, end.message),
+            format!("revision {:?} is {}: {}", self.revision, end.participle(), end.message),
         ));
         self.end = Some(end);
         self.enter(Stage::RollingBack, look.now());
@@ -233,6 +233,11 @@ impl End {
         };
         let reason = Reason::Promoted.as_str().to_owned();
         Self { outcome: PROMOTED.to_owned(), reason, message, by: run.promoted_by.clone() }
+    }
+
+    /// What becomes of the revision, where it is not promoted.
+    pub(crate) fn participle(&self) -> &'static str {
+        if self.outcome == ROLLED_BACK { "rolled back" } else { "given up" }
     }
 
     /// Rolled back for a reason.

@@ -113,6 +113,6 @@ fn is_resumed(look: &Look<'_>, run: &Run, workload: &Workload) -> bool {
     !workload.paused && !is_stable && !is_let_go && run.stage != Stage::StableLost
 }
 
-fn is_before_the_roll(run: &Run) -> bool {
+pub(super) fn is_before_the_roll(run: &Run) -> bool {
     matches!(run.stage, Stage::Preparing | Stage::Stepping | Stage::PromotingScale | Stage::PromotingShift)
 }

@@ -10,7 +10,7 @@
 //! promotion keep|rollback  |  analyse-known-good
 //! config a=1                                      a ConfigMap that stable's template names has this version
 //! operation promote|promotefull|abort|pause|... [revision=v2] [reason=slow] [id=1]
-//! user resume|unlabel|scale=6|recreate|remove|no-surge     what people do to the workload
+//! user resume|unlabel|scale=6|recreate=v2|remove|no-surge     what people do to the workload
 //! route edit|restore|remove|create|elsewhere|weights|foreign|even|other|retry
 //! contest kustomize-controller|off                a tool writes the routes back, each second
 //! dataplane add|remove|disconnect|connect|deaf|hearing dp2
@@ -227,9 +227,9 @@ fn broken_plan(sim: &mut Sim, how: &str) {
 }
 
 fn user(sim: &mut Sim, what: &str) {
-    if what == "recreate" {
-        let old = sim.workload.take().unwrap();
-        sim.workload = Some(Deployment { resource_version: 1_000, ..Deployment::new(&old.version, old.replicas) });
+    if let Some(version) = what.strip_prefix("recreate=") {
+        let replicas = sim.workload.take().unwrap().replicas;
+        sim.workload = Some(Deployment { resource_version: 1_000, ..Deployment::new(version, replicas) });
         return;
     }
     if what == "remove" {

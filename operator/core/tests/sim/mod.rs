@@ -258,9 +258,7 @@ impl Sim {
             canary: canary.and_then(|_| u32::try_from(self.canary_available()).ok()),
         };
         for plane in &mut self.planes {
-            if plane.connected && !plane.deaf {
-                plane.ready = known;
-            }
+            plane.hear(known);
             let lost = plane.serve(self.rate, self.now, &backends);
             // Before anything serves there is nothing to lose.
             self.lost += if self.state.stable.is_some() { lost } else { 0 };

@@ -5,6 +5,7 @@ mod coverage;
 mod dashboard;
 mod delete;
 mod fixtures;
+mod gitops;
 mod held_back;
 mod operations;
 mod promote;

@@ -1,5 +1,6 @@
 //! End-to-end tests that bear each other's company: each in a namespace of its own, several at a time.
 
+mod autoscaled;
 mod bad_input;
 mod coverage;
 mod dashboard;

@@ -47,7 +47,9 @@ fn weighted(stable: u64, canary: u64) -> impl FnOnce(Value) -> Value {
 /// So many of the canary's endpoints, or none because no route names it.
 fn known_to_data_planes(world: &mut World, canary: Option<u32>) {
     let Telemetry::DataPlanes(planes) = &mut world.telemetry else { panic!("{:?}", world.telemetry) };
-    planes.iter_mut().for_each(|plane| plane.ready.canary = canary);
+    for plane in planes {
+        plane.ready.canary = canary;
+    }
 }
 
 #[test]

@@ -88,7 +88,8 @@ cluster: setup ## bring the embedded cluster up (nothing when SLUICE_KUBECONFIG 
 images: build cluster ## images of our programs, without Docker, loaded into the cluster
 	$(call say,images)
 	@if [ -n "$${SLUICE_KUBECONFIG:-}" ]; then echo "not loaded: $(IMAGES:%=%:$(TAG)) must be pullable by the cluster"; else \
-	 for image in $(IMAGES); do $(CLUSTER) image ensure --tag $$image:$(TAG) --bin $(OUT)/$$image; done; fi
+	 for image in $(IMAGES); do $(CLUSTER) image ensure --tag $$image:$(TAG) --bin $(OUT)/$$image; done; \
+	 $(CLUSTER) image ensure --tag metrics-server:dev --bin $(CLUSTER); fi
 
 .PHONY: e2e
 e2e: build images ## end-to-end tests on a real cluster, then the audit of everything that was written meanwhile

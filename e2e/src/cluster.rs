@@ -9,7 +9,7 @@ use kube::{
     api::{ApiResource, DeleteParams, DynamicObject},
     core::GroupVersionKind,
 };
-use tokio::process::Command;
+use tokio::{io::AsyncWriteExt, process::Command};
 
 use crate::wait::{Look, until, when};
 
@@ -74,13 +74,24 @@ impl Cluster {
 
     /// Runs `kubectl`, for what users do with it and for the warnings that it shows.
     pub async fn kubectl(&self, arguments: &[&str]) -> Result<Kubectl> {
+        self.kubectl_with(arguments, "").await
+    }
+
+    /// The same with something on its standard input, for `-f -`.
+    pub async fn kubectl_with(&self, arguments: &[&str], input: &str) -> Result<Kubectl> {
         let mut command = Command::new("kubectl");
-        command.args(arguments).stdin(Stdio::null()).kill_on_drop(true);
+        command.args(arguments).stdin(Stdio::piped()).stdout(Stdio::piped()).stderr(Stdio::piped()).kill_on_drop(true);
         if let Some(path) = std::env::var_os("SLUICE_KUBECONFIG") {
             command.env("KUBECONFIG", path);
         }
-        let output = tokio::time::timeout(Duration::from_mins(1), command.output()).await;
-        let output = output.context("kubectl did not end")?.context("kubectl is not on PATH")?;
+        let mut child = command.spawn().context("kubectl is not on PATH")?;
+        let mut stdin = child.stdin.take().context("kubectl has no standard input")?;
+        let output = tokio::time::timeout(Duration::from_mins(1), async {
+            stdin.write_all(input.as_bytes()).await?;
+            drop(stdin);
+            child.wait_with_output().await
+        });
+        let output = output.await.context("kubectl did not end")??;
         Ok(Kubectl {
             success: output.status.success(),
             stdout: String::from_utf8_lossy(&output.stdout).into_owned(),

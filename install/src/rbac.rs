@@ -110,8 +110,20 @@ const OPERATOR: &[Rule] = &[
     ),
     rule("security.istio.io", &["authorizationpolicies"], &["list"], "holds a run whose canary they would not select"),
     rule("monitoring.coreos.com", &["podmonitors"], &["list"], "holds a run whose canary they would not select"),
+    rule(
+        "gateway.envoyproxy.io",
+        &["backendtrafficpolicies", "envoyextensionpolicies", "securitypolicies"],
+        &["list"],
+        BEAR_ON_RULES,
+    ),
+    rule("gateway.kgateway.dev", &["trafficpolicies"], &["list"], BEAR_ON_RULES),
+    rule("agentgateway.dev", &["agentgatewaypolicies"], &["list"], BEAR_ON_RULES),
+    rule("kuadrant.io", &["authpolicies", "ratelimitpolicies"], &["list"], BEAR_ON_RULES),
     rule("events.k8s.io", &["events"], &["create", "patch"], "one Event for each transition"),
 ];
+
+/// Why policies of other projects are listed.
+const BEAR_ON_RULES: &str = "holds a run whose copied rules they would not bear on";
 
 const OPERATOR_HOME: &[Rule] = &[
     rule("coordination.k8s.io", &["leases"], &["create"], "which replica acts; creating cannot be bound to a name"),

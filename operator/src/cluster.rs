@@ -21,6 +21,9 @@ use crate::{leader::Leadership, metrics::Metrics};
 /// How long one call may take: an answer that comes later is about a cluster that has moved on.
 const CALL_TIMEOUT: Duration = Duration::from_secs(5);
 
+/// Group of Envoy Gateway's policies.
+const ENVOY_GATEWAY: &str = "gateway.envoyproxy.io";
+
 /// The kinds of objects that the operator touches.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
 pub(crate) enum Kind {
@@ -56,6 +59,20 @@ pub(crate) enum Kind {
     AuthorizationPolicy,
     /// monitoring.coreos.com PodMonitor
     PodMonitor,
+    /// gateway.envoyproxy.io SecurityPolicy
+    SecurityPolicy,
+    /// gateway.envoyproxy.io BackendTrafficPolicy
+    BackendTrafficPolicy,
+    /// gateway.envoyproxy.io EnvoyExtensionPolicy
+    EnvoyExtensionPolicy,
+    /// gateway.kgateway.dev TrafficPolicy
+    TrafficPolicy,
+    /// agentgateway.dev AgentgatewayPolicy
+    AgentgatewayPolicy,
+    /// kuadrant.io AuthPolicy
+    AuthPolicy,
+    /// kuadrant.io RateLimitPolicy
+    RateLimitPolicy,
 }
 
 impl Kind {
@@ -78,6 +95,13 @@ impl Kind {
             Self::DaemonSet => ("apps", "v1", "DaemonSet", "daemonsets"),
             Self::AuthorizationPolicy => ("security.istio.io", "v1", "AuthorizationPolicy", "authorizationpolicies"),
             Self::PodMonitor => ("monitoring.coreos.com", "v1", "PodMonitor", "podmonitors"),
+            Self::SecurityPolicy => (ENVOY_GATEWAY, "v1alpha1", "SecurityPolicy", "securitypolicies"),
+            Self::BackendTrafficPolicy => (ENVOY_GATEWAY, "v1alpha1", "BackendTrafficPolicy", "backendtrafficpolicies"),
+            Self::EnvoyExtensionPolicy => (ENVOY_GATEWAY, "v1alpha1", "EnvoyExtensionPolicy", "envoyextensionpolicies"),
+            Self::TrafficPolicy => ("gateway.kgateway.dev", "v1alpha1", "TrafficPolicy", "trafficpolicies"),
+            Self::AgentgatewayPolicy => ("agentgateway.dev", "v1alpha1", "AgentgatewayPolicy", "agentgatewaypolicies"),
+            Self::AuthPolicy => ("kuadrant.io", "v1", "AuthPolicy", "authpolicies"),
+            Self::RateLimitPolicy => ("kuadrant.io", "v1", "RateLimitPolicy", "ratelimitpolicies"),
         }
     }
 

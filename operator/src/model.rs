@@ -95,6 +95,7 @@ pub(crate) fn world(observed: &Observed, proxy: &str, now: Millis) -> World {
         workload,
         service,
         canary: (&targets.canary_workload, &targets.canary_service),
+        routes,
     });
     let coverage = subject.zip(selecting.as_ref()).and_then(|(subject, all)| coverage::coverage(&subject, all));
     World {

@@ -101,7 +101,7 @@ pub(crate) async fn observe(
     let ours = revisions.iter().filter(|object| mine.owns(&object.metadata));
     let frozen: Vec<_> = ours.filter_map(revision::frozen).collect();
     let asked = try_join(
-        covering::selecting(cluster, namespace, wants_coverage(&state, &frozen)),
+        covering::selecting(cluster, namespace, wants_coverage(&state, &frozen), copies_rules(&rollout)),
         covering::copies(cluster, namespace, &frozen),
     );
     let seen = objects(cluster, namespace, &targets, revisions);
@@ -116,6 +116,11 @@ pub(crate) async fn observe(
         Some(_) | None => (None, false),
     };
     Ok(Some(Observed { rollout, raw, state, targets, seen, held_back, no_policy_api, claimed_by, selecting, copies }))
+}
+
+/// A step of the spec sends requests to copies of rules.
+fn copies_rules(rollout: &Rollout) -> bool {
+    rollout.spec.strategy.canary.steps.iter().any(|step| step.match_.is_some())
 }
 
 /// Selects what a Rollout owns; the owner reference is compared afterwards.

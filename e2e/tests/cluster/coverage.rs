@@ -6,7 +6,7 @@ use anyhow::{Result, ensure};
 use k8s_openapi::api::{networking::v1::NetworkPolicy, policy::v1::PodDisruptionBudget};
 use kube::{ResourceExt, api::ListParams};
 use serde_json::{Value, json};
-use sluice_crds::{Phase, names};
+use sluice_crds::{Phase, RolloutStatus, names};
 use sluice_e2e::{app::App, manifest, suite};
 
 /// How long each part may take.
@@ -49,6 +49,43 @@ async fn what_protects_stable_is_copied_for_a_run() -> Result<()> {
         follow.until_phase(Phase::RolledBack, DEADLINE).await?;
         ensure!(copies(&app).await?.is_empty(), "copies are left: {:?}", copies(&app).await?);
         load.stop().await?.lost_nothing_but(None)
+    })
+    .await
+}
+
+/// The kind of a policy of another project, as far as it is looked at.
+const POLICIES: &str = r#"{"apiVersion": "apiextensions.k8s.io/v1", "kind": "CustomResourceDefinition",
+    "metadata": {"name": "securitypolicies.gateway.envoyproxy.io"},
+    "spec": {"group": "gateway.envoyproxy.io", "scope": "Namespaced",
+        "names": {"plural": "securitypolicies", "kind": "SecurityPolicy"},
+        "versions": [{"name": "v1alpha1", "served": true, "storage": true, "schema": {"openAPIV3Schema":
+            {"type": "object", "x-kubernetes-preserve-unknown-fields": true}}}]}}"#;
+
+#[tokio::test]
+async fn a_policy_on_one_rule_holds_a_run_that_would_copy_the_rule() -> Result<()> {
+    suite::run("attached", async |cluster, namespace| {
+        let mut app = suite::first_light(&cluster, &namespace)?;
+        app.set_steps(json!([{"match": {"headers": [{"name": "env", "value": "canary"}]}, "hold": {"min": "10m"}}]))?;
+        app.object_mut("HTTPRoute")?["spec"]["rules"][0]["name"] = json!("shop");
+        app.object_mut("Rollout")?["spec"]["analysis"] = Value::Null;
+        app.serve().await?;
+        let target = json!({"group": "gateway.networking.k8s.io", "kind": "HTTPRoute", "name": app.name,
+            "sectionName": "shop"});
+        let policy = json!({"apiVersion": "gateway.envoyproxy.io/v1alpha1", "kind": "SecurityPolicy",
+            "metadata": {"name": "jwt", "namespace": namespace}, "spec": {"targetRefs": [target]}});
+        manifest::apply(&cluster.client, &[serde_json::from_str(POLICIES)?, policy]).await?;
+        let follow = app.adopt().await?;
+        app.push("v2", "0").await?;
+        let is_held = |status: &RolloutStatus| status.reason.as_deref() == Some("PolicyNotCopied");
+        let held = follow.until("reason PolicyNotCopied", DEADLINE, is_held).await?;
+        let said = held.message.clone().unwrap_or_default();
+        ensure!(said.contains("SecurityPolicy \"jwt\"") && said.contains("\"shop\""), "it does not say which: {said}");
+        ensure!(app.canary_objects().await?.is_empty(), "something was made: {:?}", app.canary_objects().await?);
+
+        let ignore = ["label", "securitypolicy", "jwt", "-n", &namespace, "sluice.dev/canary-coverage=ignore"];
+        ensure!(cluster.kubectl(&ignore).await?.success, "kubectl label");
+        follow.until_phase(Phase::Stepping, DEADLINE).await?;
+        Ok(())
     })
     .await
 }

@@ -1,11 +1,13 @@
 //! End-to-end tests that bear each other's company: each in a namespace of its own, several at a time.
 
+mod autoscaled;
 mod bad_input;
 mod break_glass;
 mod coverage;
 mod dashboard;
 mod delete;
 mod fixtures;
+mod gitops;
 mod held_back;
 mod operations;
 mod promote;

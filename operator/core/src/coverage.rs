@@ -8,6 +8,7 @@ use crate::{
     course::Course,
     decision::Action,
     look::Look,
+    plan::Split,
     state::{Run, Stage},
     world::Frozen,
 };
@@ -30,7 +31,21 @@ pub enum Coverage {
         labels: Vec<String>,
         /// What selects one side's pods and not the other's, with these labels.
         gaps: Vec<Gap>,
+        /// Policies that a copy of a rule would not have.
+        attached: Vec<Attached>,
     },
+}
+
+/// A policy that is attached to a single rule of a route, by `sectionName` (GEP-713). A copy of the rule, as a step with
+/// `match` makes it, has another name.
+#[derive(Clone, Debug, PartialEq, Eq, PartialOrd, Ord, Serialize, Deserialize)]
+pub struct Attached {
+    /// The policy.
+    pub policy: Source,
+    /// Name of the HTTPRoute.
+    pub route: String,
+    /// Name of the rule.
+    pub rule: String,
 }
 
 /// An object that selects the pods of one side only.
@@ -101,13 +116,21 @@ pub fn wants(state: &State, frozen: &[Frozen]) -> bool {
 
 /// What is frozen with the revision; `Err` with why it must not be yet, None while it is not known.
 pub(crate) fn settle(look: &Look<'_>, plan: &Plan) -> Result<Option<Cover>, (Reason, String)> {
-    let Coverage::Known { labels, gaps } = &look.world.coverage else { return Ok(None) };
+    let Coverage::Known { labels, gaps, attached } = &look.world.coverage else { return Ok(None) };
     let open: Vec<&Gap> = gaps.iter().filter(|gap| !is_copied(gap, plan)).collect();
     if !open.is_empty() {
         return Err((Reason::CanaryNotCovered, not_covered(labels, &open)));
     }
+    if !attached.is_empty() && copies_rules(plan) {
+        return Err((Reason::PolicyNotCopied, not_copied(attached)));
+    }
     let copies = gaps.iter().map(|gap| gap.object.clone()).collect();
     Ok(Some(Cover { labels: labels.clone(), copies }))
+}
+
+/// Some step sends requests to a copy of a rule.
+pub(crate) fn copies_rules(plan: &Plan) -> bool {
+    plan.steps.iter().any(|step| matches!(step.split, Some(Split::Match(_))))
 }
 
 /// A copy closes the gap.
@@ -135,6 +158,22 @@ fn not_covered(labels: &[String], open: &[&Gap]) -> String {
          let them select by a label that does not differ, or label with sluice.dev/canary-coverage=ignore what the canary can \
          do without",
         labels.join(" and "),
+        names.join(", ")
+    )
+}
+
+fn not_copied(attached: &[Attached]) -> String {
+    let said = |Attached { policy, route, rule }: &Attached| {
+        format!("{} {:?} to rule {rule:?} of HTTPRoute {route:?}", policy.kind, policy.name)
+    };
+    let mut names: Vec<String> = attached.iter().take(NAMED).map(said).collect();
+    if attached.len() > NAMED {
+        names.push(format!("{} more", attached.len() - NAMED));
+    }
+    format!(
+        "a step with match copies rules of the route, and requests that take a copy would go around what is attached by \
+         sectionName: {}. To go on, attach it to the whole route, use weights instead of match, or label with \
+         sluice.dev/canary-coverage=ignore what the canary can do without",
         names.join(", ")
     )
 }

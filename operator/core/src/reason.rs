@@ -61,6 +61,8 @@ reasons! {
     PausedBetweenRuns,
     /// The admission policy that holds changes back is missing.
     PolicyMissing,
+    /// A policy is attached to a single rule, which a step with match would copy without it.
+    PolicyNotCopied,
     /// It is asked whether changes are held back.
     ProbingPolicy,
     /// An operation took effect.

@@ -148,6 +148,35 @@ fn data_planes<'w>(look: &Look<'w>) -> Result<&'w [DataPlane], (Reason, String)>
     }
 }
 
+/// Brings the routes to a split in which the canary's share may rise, once every data plane has this many ready endpoints
+/// to send it to.
+pub(crate) fn raise(
+    look: &mut Look<'_>,
+    course: &Course<'_>,
+    split: &Split,
+    replicas: i32,
+) -> Result<(), (Reason, String)> {
+    let is_there = course.routes.iter().all(|route| route.split.as_ref() == Some(split));
+    if !is_there && let Err(unreachable) = reachable(look, course, Side::Canary, replicas) {
+        introduce(look, course);
+        return Err(unreachable);
+    }
+    bring(look, course, Target::Split(split))
+}
+
+/// A data plane hears of the endpoints of the Services that its routes name. Where somebody has taken the canary out of a
+/// route, it is named again first, without traffic.
+fn introduce(look: &mut Look<'_>, course: &Course<'_>) {
+    for route in &course.routes {
+        let Some(live) = route.live.filter(|live| !routes::has_ours(&live.rules, &route.names)) else { continue };
+        look.act(Action::WriteRoute {
+            route: route.name.to_owned(),
+            rules: route.wanted(Some(&Split::Share(0))),
+            resource_version: live.resource_version.clone(),
+        });
+    }
+}
+
 /// Every data plane has this many ready endpoints of a side to send requests to. What the API server says of pods they
 /// hear of later, so this is asked before their share rises. Other implementations than the bundled proxy cannot be asked.
 pub(crate) fn reachable(look: &Look<'_>, course: &Course<'_>, side: Side, wanted: i32) -> Result<(), (Reason, String)> {

@@ -10,7 +10,7 @@ use sluice_operator_core::{
     coverage::{CopyState, Cover, Coverage, Source},
     decide, invariants,
     state::{End, Pause, Stable, Stage, Undone, Unjudged},
-    world::ReplicaSet,
+    world::{ReplicaSet, Telemetry},
 };
 
 const SCRIPT: &str = "step 10% min=60s\nuntil Stable\ntemplate v2\nuntil MinimumHold";
@@ -44,6 +44,14 @@ fn weighted(stable: u64, canary: u64) -> impl FnOnce(Value) -> Value {
     }
 }
 
+/// So many of the canary's endpoints, or none because no route names it.
+fn known_to_data_planes(world: &mut World, canary: Option<u32>) {
+    let Telemetry::DataPlanes(planes) = &mut world.telemetry else { panic!("{:?}", world.telemetry) };
+    for plane in planes {
+        plane.ready.canary = canary;
+    }
+}
+
 #[test]
 fn the_workload_is_not_let_go_before_it_was_judged() {
     let world = stepping();
@@ -64,6 +72,15 @@ fn weight_does_not_rise_above_ready_pods_or_after_the_end() {
 }
 
 #[test]
+fn weight_does_not_rise_onto_endpoints_that_a_data_plane_does_not_know() {
+    let mut world = stepping();
+    known_to_data_planes(&mut world, None);
+    let broken = forged(&world, write(&world, weighted(8, 1)));
+    let expected = "WriteRoute: the canary's weight rises above the endpoints that a data plane knows";
+    assert_eq!(broken, [expected]);
+}
+
+#[test]
 fn routes_change_in_our_parts_alone() {
     let world = stepping();
     let broken = forged(
@@ -80,7 +97,8 @@ fn routes_change_in_our_parts_alone() {
 fn a_contested_route_is_left_alone() {
     let mut sim = Sim::new();
     script::run(&mut sim, &format!("{SCRIPT}\ncontest kustomize-controller\nuntil RouteContested"));
-    let world = sim.world();
+    let mut world = sim.world();
+    known_to_data_planes(&mut world, Some(1));
     let ours = json!([{"backendRefs": [{"group": "", "kind": "Service", "name": "app", "port": 80, "weight": 9},
         {"group": "", "kind": "Service", "name": "app-canary", "port": 80, "weight": 1}],
         "matches": [{"path": {"type": "PathPrefix", "value": "/"}}], "timeouts": {"request": "3s"}}]);

@@ -1,5 +1,7 @@
 //! What else in the namespace selects the workload's pods, and which label tells the canary from stable with the least harm.
 
+mod attached;
+
 use std::collections::BTreeMap;
 
 use kube::api::DynamicObject;
@@ -25,6 +27,8 @@ pub(crate) struct Subject<'a> {
     pub service: &'a DynamicObject,
     /// Names of the temporary Deployment and Service.
     pub canary: (&'a str, &'a str),
+    /// The routes.
+    pub routes: &'a [(String, Option<DynamicObject>)],
 }
 
 /// How an object treats the two sides.
@@ -60,7 +64,8 @@ pub(crate) fn coverage(subject: &Subject<'_>, selecting: &[(Kind, DynamicObject)
         Effect::Placement => None,
     };
     let gaps = differences.into_iter().filter_map(gap).collect();
-    Some(Coverage::Known { labels: relabel.keys().cloned().collect(), gaps })
+    let attached = attached::attached(subject, selecting);
+    Some(Coverage::Known { labels: relabel.keys().cloned().collect(), gaps, attached })
 }
 
 fn differences(subject: &Subject<'_>, relabel: &Relabel, selecting: &[(Kind, DynamicObject)]) -> Vec<Difference> {

@@ -22,6 +22,17 @@ const SELECTING: [Kind; 8] = [
     Kind::PodMonitor,
 ];
 
+/// Kinds of policies that may be attached to a single rule of a route, by `sectionName` (GEP-713).
+pub(crate) const ATTACHED: [Kind; 7] = [
+    Kind::SecurityPolicy,
+    Kind::BackendTrafficPolicy,
+    Kind::EnvoyExtensionPolicy,
+    Kind::TrafficPolicy,
+    Kind::AgentgatewayPolicy,
+    Kind::AuthPolicy,
+    Kind::RateLimitPolicy,
+];
+
 /// Kinds that are copied.
 const COPIED: [Kind; 3] = [Kind::NetworkPolicy, Kind::PodDisruptionBudget, Kind::BackendTlsPolicy];
 
@@ -30,20 +41,22 @@ pub(crate) fn copied_kind(name: &str) -> Option<Kind> {
     COPIED.into_iter().find(|kind| kind.resource().kind == name)
 }
 
-/// Everything in the namespace that may select pods, if it is wanted.
+/// Everything in the namespace that may select pods, if it is wanted; and what may be attached to rules that are copied.
 pub(super) async fn selecting(
     cluster: &Cluster,
     namespace: &str,
     wanted: bool,
+    copies_rules: bool,
 ) -> Result<Option<Vec<(Kind, DynamicObject)>>, ClusterError> {
     if !wanted {
         return Ok(None);
     }
+    let attached = ATTACHED.into_iter().filter(|_| copies_rules);
     let of_kind = |kind: Kind| async move {
         let objects = cluster.list_if_known(kind, namespace).await?;
         Ok::<_, ClusterError>(objects.into_iter().map(|object| (kind, object)).collect::<Vec<_>>())
     };
-    Ok(Some(try_join_all(SELECTING.map(of_kind)).await?.concat()))
+    Ok(Some(try_join_all(SELECTING.into_iter().chain(attached).map(of_kind)).await?.concat()))
 }
 
 /// What is there under the names of the copies.

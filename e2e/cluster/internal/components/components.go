@@ -11,6 +11,7 @@ import (
 	_ "time/tzdata" // CronJobs may name a time zone, and a test machine may have none installed
 
 	"github.com/spf13/cobra"
+	"k8s.io/apiserver/pkg/server"
 	"k8s.io/component-base/cli"
 	_ "k8s.io/component-base/logs/json/register"
 	_ "k8s.io/component-base/metrics/prometheus/clientgo"
@@ -20,6 +21,7 @@ import (
 	kubeproxy "k8s.io/kubernetes/cmd/kube-proxy/app"
 	scheduler "k8s.io/kubernetes/cmd/kube-scheduler/app"
 	kubelet "k8s.io/kubernetes/cmd/kubelet/app"
+	metricsserver "sigs.k8s.io/metrics-server/cmd/metrics-server/app"
 )
 
 // Run runs the component of that name with args and reports its exit code,
@@ -55,6 +57,8 @@ func command(name string) *cobra.Command {
 		// Not the API server's signal context: only one may exist in a
 		// process, and the command sets it up itself.
 		return kubelet.NewKubeletCommand(context.Background())
+	case "metrics-server":
+		return metricsserver.NewMetricsServerCommand(server.SetupSignalHandler())
 	}
 	return nil
 }

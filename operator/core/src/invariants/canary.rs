@@ -28,12 +28,13 @@ pub(super) fn nothing_is_left(world: &World) -> Result<(), String> {
 
 /// What is frozen was found out in this look, and leaves nothing that treats the two sides differently.
 pub(super) fn covered(world: &World, plan: &Plan, cover: &Cover) -> Result<(), String> {
-    let Coverage::Known { labels, gaps } = &world.coverage else {
+    let Coverage::Known { labels, gaps, attached } = &world.coverage else {
         return Err("it is not known what selects the pods".to_owned());
     };
     require(cover.labels == *labels && !labels.is_empty(), "the canary is told from stable otherwise")?;
     let is_closed = |gap: &Gap| coverage::is_copied(gap, plan) && cover.copies.contains(&gap.object);
-    require(gaps.iter().all(is_closed), "something does not select the canary's pods, and is not copied")
+    require(gaps.iter().all(is_closed), "something does not select the canary's pods, and is not copied")?;
+    require(attached.is_empty() || !coverage::copies_rules(plan), "a copied rule would be without a policy")
 }
 
 pub(super) fn copies_are_missing(world: &World, revision: &str, copies: &[Source]) -> Result<(), String> {

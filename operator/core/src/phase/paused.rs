@@ -11,7 +11,7 @@ use crate::{
     plan::Split,
     routes::WHOLE,
     state::{End, Run, Stage},
-    verify::{self, Side, Target},
+    verify,
 };
 
 /// A pause holds this stage. Where the workload itself rolls out it is too late for one.
@@ -50,8 +50,7 @@ pub(super) fn look_at(look: &mut Look<'_>, run: &mut Run, course: &Course<'_>) -
         Stage::PromotingShift => course.workload.map_or(0, |workload| workload.replicas).max(run.replicas),
         _ => replicas,
     };
-    let reachable = if is_written { Ok(()) } else { verify::reachable(look, course, Side::Canary, needed) };
-    if let Err((reason, message)) = reachable.and_then(|()| verify::bring(look, course, Target::Split(&split))) {
+    if let Err((reason, message)) = verify::raise(look, course, &split, needed) {
         return look.say(phase, reason, message);
     }
     match run.stage {

@@ -19,8 +19,7 @@ use crate::{
     plan::Split,
     routes::WHOLE,
     state::{End, Run, Stable, Stage, Teardown, TeardownPart},
-    undo,
-    verify::{self, Side, Target},
+    undo, verify,
     world::{ReplicaSet, Workload},
 };
 
@@ -42,10 +41,7 @@ pub(super) fn shift(look: &mut Look<'_>, run: &mut Run, course: &Course<'_>) -> 
         return next;
     }
     let whole = Split::Share(WHOLE);
-    let is_there = course.routes.iter().all(|route| route.split.as_ref() == Some(&whole));
-    let reachable =
-        if is_there { Ok(()) } else { verify::reachable(look, course, Side::Canary, full_size(run, course)) };
-    if let Err((reason, message)) = reachable.and_then(|()| verify::bring(look, course, Target::Split(&whole))) {
+    if let Err((reason, message)) = verify::raise(look, course, &whole, full_size(run, course)) {
         return look.say(Phase::Promoting, reason, message);
     }
     run.verified_share = Some(WHOLE);
@@ -238,17 +234,13 @@ pub(super) fn cover(look: &mut Look<'_>, run: &mut Run, course: &Course<'_>) {
         });
     }
     let available = look.world.canary_workload.as_ref().map_or(0, |canary| canary.available);
-    if run.end.is_some()
-        || available < replicas
-        || course.is_contested
-        || verify::reachable(look, course, Side::Canary, replicas).is_err()
-    {
+    if run.end.is_some() || available < replicas || course.is_contested {
         return;
     }
     let kept = run.split.clone().filter(|_| course.plan.promotion.keep);
     let split = kept.unwrap_or(Split::Share(WHOLE));
     // Not waited for: the rollout of the workload goes on in any case.
-    if let (Ok(()), Split::Share(share)) = (verify::bring(look, course, Target::Split(&split)), &split) {
+    if let (Ok(()), Split::Share(share)) = (verify::raise(look, course, &split, replicas), &split) {
         run.verified_share = Some(*share);
     }
 }

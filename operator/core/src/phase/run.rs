@@ -46,7 +46,7 @@ pub(super) fn look_at(look: &mut Look<'_>) -> Next {
             break;
         }
     }
-    let is_held = look.report.reason == Reason::CanaryNotCovered.as_str();
+    let is_held = [Reason::CanaryNotCovered, Reason::PolicyNotCopied].iter().any(|r| look.report.reason == r.as_str());
     look.wake(look.now() + if is_held { coverage::ASK_AGAIN_MS } else { LOOK_AGAIN_MS });
     if is_over(&run) {
         return Next::Again;

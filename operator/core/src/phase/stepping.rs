@@ -10,7 +10,7 @@ use crate::{
     phase::run::judged,
     plan::{Hold, OnUndecided, Split},
     state::{End, Run, Stage},
-    verify::{self, Side, Target},
+    verify,
 };
 
 pub(super) fn look_at(look: &mut Look<'_>, run: &mut Run, course: &Course<'_>) -> Next {
@@ -33,10 +33,7 @@ pub(super) fn look_at(look: &mut Look<'_>, run: &mut Run, course: &Course<'_>) -
         Capacity::Ready => {}
     }
     let split = run.split.clone().unwrap_or(Split::Share(0));
-    let is_there = course.routes.iter().all(|route| route.split.as_ref() == Some(&split));
-    let reachable = if is_there { Ok(()) } else { verify::reachable(look, course, Side::Canary, replicas) };
-    let is_live = reachable.and_then(|()| verify::bring(look, course, Target::Split(&split)));
-    if let Err((reason, message)) = is_live {
+    if let Err((reason, message)) = verify::raise(look, course, &split, replicas) {
         return unverified(look, run, course, &judgement, reason, message);
     }
     let since = live(look, run, course, &split);

@@ -22,7 +22,7 @@ use proxy::{Backends, HttpRoute, Plane};
 use serde_json::{Value, json};
 use sluice_operator_core::{
     Decision, Millis, Plan, State, World,
-    coverage::{Gap, Source},
+    coverage::{Attached, Gap, Source},
     decision::Phase,
     plan::{Promotion, RoutePlan},
     world::{Frozen, Operation, Ready},
@@ -60,6 +60,8 @@ pub(crate) struct Sim {
     pub(crate) frozen: Vec<Frozen>,
     /// What selects stable's pods and not the canary's.
     pub(crate) gaps: Vec<Gap>,
+    /// What is attached to single rules.
+    pub(crate) attached: Vec<Attached>,
     /// What there is under the names of copies; true for ours.
     pub(crate) copies: BTreeMap<Source, bool>,
     pub(crate) copies_version: u64,
@@ -155,6 +157,7 @@ impl Sim {
             canary_service_deleting: false,
             frozen: Vec::new(),
             gaps: Vec::new(),
+            attached: Vec::new(),
             copies: BTreeMap::new(),
             copies_version: 0,
             frozen_version: 0,
@@ -258,9 +261,7 @@ impl Sim {
             canary: canary.and_then(|_| u32::try_from(self.canary_available()).ok()),
         };
         for plane in &mut self.planes {
-            if plane.connected && !plane.deaf {
-                plane.ready = known;
-            }
+            plane.hear(known);
             let lost = plane.serve(self.rate, self.now, &backends);
             // Before anything serves there is nothing to lose.
             self.lost += if self.state.stable.is_some() { lost } else { 0 };

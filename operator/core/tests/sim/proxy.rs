@@ -88,6 +88,8 @@ pub(crate) struct Split {
     rule: String,
     stable: u64,
     canary: u64,
+    /// The canary's Service is named, if only with weight 0.
+    names_canary: bool,
 }
 
 impl Split {
@@ -102,7 +104,9 @@ impl Split {
             let of_side = refs.iter().filter(|r| r["name"].as_str().unwrap().ends_with("-canary") == canary);
             of_side.map(|r| r["weight"].as_u64().unwrap_or(1)).sum()
         };
-        Self { copy, rule, stable: weight(false), canary: weight(true) }
+        let all_refs = rules.iter().filter_map(|rule| rule["backendRefs"].as_array()).flatten();
+        let names_canary = all_refs.into_iter().any(|r| r["name"].as_str().unwrap().ends_with("-canary"));
+        Self { copy, rule, stable: weight(false), canary: weight(true), names_canary }
     }
 
     /// The rule for the header, stable's side and the canary's side of the rule that splits, in this order.
@@ -149,6 +153,14 @@ impl Plane {
             let served =
                 |(name, route): (&String, &HttpRoute)| (name.clone(), (route.generation, Split::of(&route.rules)));
             self.applied = routes.iter().map(served).collect();
+        }
+    }
+
+    /// Hears of endpoints: of the canary's only while a route names its Service.
+    pub(crate) fn hear(&mut self, known: Ready) {
+        if self.connected && !self.deaf {
+            let names_canary = self.applied.values().any(|(_, split)| split.names_canary);
+            self.ready = Ready { canary: known.canary.filter(|_| names_canary), ..known };
         }
     }
 

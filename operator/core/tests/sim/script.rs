@@ -16,6 +16,7 @@
 //! dataplane add|remove|disconnect|connect|deaf|hearing dp2
 //! telemetry down|up  |  policy off|none|on  |  plan wrong|right  |  service wrong  |  claimed  |  foreign workload|service
 //! selects NetworkPolicy db [change]               something selects stable's pods and not the canary's
+//! attached SecurityPolicy jwt [no-more]           a policy is attached to a single rule of the route
 //! covers NetworkPolicy db                         it selects both now
 //! mirror on|off                                   the plan asks for copies of policies
 //! foreign copy PodDisruptionBudget web            an object of a copy's name
@@ -34,7 +35,7 @@ mod words;
 
 use sluice_operator_core::{
     Plan,
-    coverage::{Gap, Remedy},
+    coverage::{Attached, Gap, Remedy},
     decision::Phase,
     plan::RoutePlan,
 };
@@ -168,6 +169,7 @@ fn command(sim: &mut Sim, name: &str, rest: &[&str]) {
         "foreign" => foreign(sim, rest[0]),
         "unsupported" => sim.workload.as_mut().unwrap().unsupported = Some("strategy Recreate".to_owned()),
         "selects" => selects(sim, rest),
+        "attached" => attached(sim, rest),
         "covers" => sim.gaps.retain(|gap| gap.object != source(rest)),
         "mirror" => plan(sim).mirror_policies = rest[0] == "on",
         "second" => second_route(sim),
@@ -301,6 +303,14 @@ fn dataplane(sim: &mut Sim, what: &str, pod: &str) {
                 }
             }
         }
+    }
+}
+
+fn attached(sim: &mut Sim, words: &[&str]) {
+    let (policy, route, rule) = (source(words), "web".to_owned(), "all".to_owned());
+    match words.get(2) {
+        Some(_) => sim.attached.clear(),
+        None => sim.attached.push(Attached { policy, route, rule }),
     }
 }
 

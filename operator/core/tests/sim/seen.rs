@@ -51,7 +51,11 @@ impl Sim {
             canary_service: self.canary_service.map(|ours| Owned { ours, deleting: self.canary_service_deleting }),
             frozen: self.frozen.clone(),
             coverage: if coverage::wants(&self.state, &self.frozen) {
-                Coverage::Known { labels: vec!["app".to_owned()], gaps: self.gaps.clone() }
+                Coverage::Known {
+                    labels: vec!["app".to_owned()],
+                    gaps: self.gaps.clone(),
+                    attached: self.attached.clone(),
+                }
             } else {
                 Coverage::NotAsked
             },

@@ -14,9 +14,9 @@ const SERVICE: &str = "{metadata: {name: podinfo, namespace: shop}, spec: {selec
 fn covered(service: &str, objects: &[(Kind, &str)]) -> (Vec<String>, Vec<String>) {
     let (workload, service) = (object(DEPLOYMENT), object(service));
     let canary = ("podinfo-canary", "podinfo-canary");
-    let subject = Subject { namespace: "shop", workload: &workload, service: &service, canary };
+    let subject = Subject { namespace: "shop", workload: &workload, service: &service, canary, routes: &[] };
     let objects: Vec<_> = objects.iter().map(|(kind, text)| (*kind, object(text))).collect();
-    let Some(Coverage::Known { labels, gaps }) = coverage(&subject, &objects) else { panic!("no label") };
+    let Some(Coverage::Known { labels, gaps, .. }) = coverage(&subject, &objects) else { panic!("no label") };
     let said = gaps.iter().map(|gap| format!("{}/{} {:?}", gap.object.kind, gap.object.name, gap.remedy));
     (labels, said.collect())
 }
@@ -129,4 +129,36 @@ fn what_the_canary_can_do_without_is_left_out() {
     let policy = "{metadata: {name: np, labels: {sluice.dev/canary-coverage: ignore}},
         spec: {podSelector: {matchLabels: {app: podinfo}}}}";
     assert_eq!(covered(SERVICE, &[(Kind::NetworkPolicy, policy)]), (vec!["app".to_owned()], vec![]));
+}
+
+#[test]
+fn a_policy_is_attached_to_a_rule_that_leads_to_stable_and_to_nothing_else() {
+    const ROUTE: &str = "{metadata: {name: web}, spec: {rules: [
+        {name: api, backendRefs: [{name: podinfo, port: 80}]}, {name: docs, backendRefs: [{name: docs, port: 80}]}]}}";
+    let attached = |kind: Kind, meta: &str, spec: &str| {
+        let (workload, service) = (object(DEPLOYMENT), object(SERVICE));
+        let routes = [("web".to_owned(), Some(object(ROUTE))), ("gone".to_owned(), None)];
+        let canary = ("podinfo-canary", "podinfo-canary");
+        let subject = Subject { namespace: "shop", workload: &workload, service: &service, canary, routes: &routes };
+        let policy = object(&format!("{{metadata: {{name: jwt{meta}}}, spec: {{{spec}}}}}"));
+        let Some(Coverage::Known { attached, .. }) = coverage(&subject, &[(kind, policy)]) else { panic!("no label") };
+        let said = attached.iter().map(|a| format!("{} {} {}", a.policy.kind, a.route, a.rule));
+        said.collect::<Vec<_>>().join(", ")
+    };
+    let target = |name: &str, section: &str| format!("{{kind: HTTPRoute, name: {name}{section}}}");
+    let api = target("web", ", sectionName: api");
+    for (kind, meta, spec, expected) in [
+        (Kind::SecurityPolicy, "", format!("targetRefs: [{api}]"), "SecurityPolicy web api"),
+        (Kind::AuthPolicy, "", format!("targetRef: {api}"), "AuthPolicy web api"),
+        (Kind::TrafficPolicy, "", format!("targetRefs: [{}, {api}]", target("web", "")), "TrafficPolicy web api"),
+        (Kind::SecurityPolicy, "", format!("targetRefs: [{}]", target("web", "")), ""),
+        (Kind::SecurityPolicy, "", format!("targetRefs: [{}]", target("web", ", sectionName: docs")), ""),
+        (Kind::SecurityPolicy, "", format!("targetRefs: [{}]", target("web", ", sectionName: none")), ""),
+        (Kind::SecurityPolicy, "", format!("targetRefs: [{}]", target("other", ", sectionName: api")), ""),
+        (Kind::SecurityPolicy, "", format!("targetRefs: [{}]", target("gone", ", sectionName: api")), ""),
+        (Kind::SecurityPolicy, "", "targetRefs: [{kind: Gateway, name: web, sectionName: api}]".to_owned(), ""),
+        (Kind::SecurityPolicy, ", labels: {sluice.dev/canary-coverage: ignore}", format!("targetRefs: [{api}]"), ""),
+    ] {
+        assert_eq!(attached(kind, meta, &spec), expected, "{kind:?} {spec}");
+    }
 }

@@ -5,6 +5,7 @@ mod coverage;
 mod dashboard;
 mod delete;
 mod fixtures;
+mod gateway_alias;
 mod held_back;
 mod operations;
 mod promote;

@@ -153,6 +153,7 @@ const PROXY_CONTROLLER: &[Rule] = &[
     rule(GATEWAY, &["referencegrants"], WATCH, "whether a route may name what is in another namespace"),
     rule("", &["namespaces"], WATCH, "allowedRoutes selects by labels of namespaces"),
     rule("", &["services"], WATCH, "ports of backends"),
+    rule("", &["services"], &["create", "patch"], "a name in its own namespace for each Gateway with infrastructure"),
     rule("discovery.k8s.io", &["endpointslices"], WATCH, "addresses of backends"),
     rule("authentication.k8s.io", &["tokenreviews"], &["create"], "who a data plane or the operator is"),
 ];

@@ -7,6 +7,7 @@ mod coverage;
 mod dashboard;
 mod delete;
 mod fixtures;
+mod gateway_alias;
 mod gitops;
 mod held_back;
 mod operations;

@@ -4,6 +4,8 @@ use std::{net::SocketAddr, ops::RangeInclusive, str::FromStr};
 
 use clap::ValueEnum;
 
+use crate::control::translate::address::AddressPool;
+
 /// Arguments of `sluice-proxy controller`.
 #[derive(Clone, Debug, clap::Args)]
 pub struct Args {
@@ -31,6 +33,14 @@ pub struct Args {
     /// Type of the Services of Gateways.
     #[arg(long, value_enum, default_value = "cluster-ip")]
     pub service_type: ServiceType,
+    /// Domain of the cluster, by which Services are found.
+    #[arg(long, default_value = "cluster.local")]
+    pub cluster_domain: String,
+    /// Addresses that Gateways may ask for in spec.addresses, such as 10.96.0.192/27. They must be of the range that the
+    /// cluster gives Services or load balancers addresses from, and outside the part that it gives away by itself. May be
+    /// repeated.
+    #[arg(long)]
+    pub address_pool: Vec<AddressPool>,
     /// Ports that data planes bind, one for each port of each Gateway. They must lie outside the ephemeral ports.
     #[arg(long, default_value = "20000-29999")]
     pub ports: PortRange,

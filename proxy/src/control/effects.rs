@@ -18,7 +18,7 @@ use crate::control::{
     protect::protect,
     publish::{Published, Publisher},
     server::Control,
-    services::{self, Services},
+    services::{self, Services, alias::Aliases},
     status::{self, Reach},
     translate::{RoutePlan, Translation},
     watch::Caches,
@@ -42,6 +42,7 @@ pub struct Effects {
     fleet: Arc<Fleet>,
     metrics: Metrics,
     services: Services,
+    aliases: Aliases,
     writer: StatusWriter,
     /// Since when data planes or Services have been behind.
     behind: Option<Instant>,
@@ -59,6 +60,7 @@ impl Effects {
             fleet: Arc::clone(&control.fleet),
             metrics: control.metrics.clone(),
             services: Services::new(client, &args.namespace, args.service_type.as_str(), &args.controller_name),
+            aliases: Aliases::new(client, &args.namespace, &args.cluster_domain),
             writer: StatusWriter::new(client, &control.metrics),
             behind: None,
             missing: None,
@@ -92,6 +94,7 @@ impl Effects {
         self.fleet.prune(&pods.existing, &routes.collect());
         let own = caches.own_services();
         let services = self.services.reconcile(translation, &published, &progress, &own).await;
+        let services = services.and(self.aliases.reconcile(translation, |name| caches.service(name)).await);
         let behind = progress.connected > 0 && progress.served < published.update && progress.refused.is_none();
         let missing = progress.connected < pods.serving.len();
         let settles = until(&mut self.behind, behind || services.wrote, SETTLE);
@@ -101,7 +104,7 @@ impl Effects {
         }
         let objects = caches.objects();
         let unprotected = protect(&self.client, &objects, &self.controller).await;
-        self.write_status(caches, &objects, translation, &published, &progress).await;
+        self.write_status(caches, &objects, translation, &published, &progress, &services).await;
         Instant::now() + if self.writer.take_failed() || services.failed || unprotected { RETRY } else { RESYNC }
     }
 
@@ -112,6 +115,7 @@ impl Effects {
         translation: &Translation,
         published: &Published,
         progress: &Progress,
+        services: &services::Outcome,
     ) {
         let now = now();
         self.writer.retain(uids(objects).into_iter());
@@ -136,6 +140,7 @@ impl Effects {
                 progress: progress.clone(),
                 addresses: service.map(|service| services::addresses(service)).unwrap_or_default(),
                 ports: service.map(|service| services::ports_of(service).into_keys().collect()).unwrap_or_default(),
+                refused: services.refused.get(name).cloned(),
             };
             let wanted = |live: &_| Some(status::gateway(live, plan, &reach, published, &now));
             let api = self.writer.api(&name.namespace);

@@ -147,7 +147,8 @@ async fn work(
 /// One translation, published.
 fn step(args: &Args, control: &Control, caches: &Caches, ports: &mut PortAllocations) -> anyhow::Result<Translation> {
     let started = std::time::Instant::now();
-    let objects = caches.objects();
+    let mut objects = caches.objects();
+    objects.address_pools.clone_from(&args.address_pool);
     let own = caches.own_services();
     let classes = translate::class::plans(&objects, &args.controller_name);
     let wanted = translate::gateway::wanted_ports(&objects, &classes);

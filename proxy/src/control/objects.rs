@@ -13,6 +13,8 @@ use k8s_openapi::{
 };
 use sluice_gateway_types::{Gateway, GatewayClass, GrpcRoute, HttpRoute, ParentReference, ReferenceGrant, TcpRoute};
 
+use crate::control::translate::address::AddressPool;
+
 /// The label by which an EndpointSlice names its Service.
 const SERVICE_NAME: &str = "kubernetes.io/service-name";
 
@@ -165,6 +167,8 @@ pub struct Objects {
     /// Whether a Service may have any endpoint. In a cluster its authors are not trusted with what only the data plane
     /// reaches; a folder's owner is, and backends on loopback are what a folder is for.
     pub any_endpoint: bool,
+    /// Addresses that Gateways may ask for.
+    pub address_pools: Vec<AddressPool>,
 }
 
 impl Objects {

@@ -4,10 +4,11 @@
 //! finds somebody. Nothing is deleted on the word of a cache: the Gateway is looked up first, and the Service is deleted
 //! only if it still is the one that was looked at.
 
+pub mod alias;
 #[cfg(test)]
 mod tests;
 
-use std::{collections::BTreeMap, sync::Arc};
+use std::{collections::BTreeMap, net::IpAddr, sync::Arc};
 
 use anyhow::Context as _;
 use k8s_openapi::{
@@ -26,7 +27,7 @@ use crate::control::{
     objects::Name,
     ports::GatewayPort,
     publish::Published,
-    translate::{GatewayPlan, Translation},
+    translate::{GatewayPlan, Translation, address::WantedAddress},
 };
 
 /// Marks the Services that are ours.
@@ -36,6 +37,7 @@ pub const DATA_PLANE: [(&str, &str); 2] =
     [("app.kubernetes.io/name", "sluice-proxy"), ("app.kubernetes.io/component", "data-plane")];
 /// The Gateway of a Service, as `namespace/name`. An annotation, because a label's value is too short for it.
 const GATEWAY: &str = "sluice.dev/gateway";
+const LOAD_BALANCER: &str = "LoadBalancer";
 const FIELD_MANAGER: &str = "sluice-proxy-controller";
 
 /// The Service that a Gateway is to have.
@@ -49,6 +51,8 @@ pub struct Wanted {
     pub annotations: BTreeMap<String, String>,
     /// Port in the Gateway → port that data planes bind.
     pub ports: BTreeMap<u16, u16>,
+    /// Its address; none when any will do.
+    pub address: Option<IpAddr>,
 }
 
 /// Name of a Gateway's Service. Hashed, because namespace and name together are longer than a Service's name may be.
@@ -57,8 +61,14 @@ pub fn service_name(gateway: &Name) -> String {
     digest.iter().take(8).fold("gw-".to_owned(), |name, byte| format!("{name}{byte:02x}"))
 }
 
+/// The label by which what is made for a Gateway is found. A label's value is shorter than a name may be.
+fn gateway_name(gateway: &Name) -> (String, String) {
+    let value = if gateway.name.len() <= 63 { gateway.name.clone() } else { service_name(gateway) };
+    ("gateway.networking.k8s.io/gateway-name".to_owned(), value)
+}
+
 /// The Service that this Gateway is to have now, given what data planes serve and the ports that it has already (which
-/// were bound once). None while it would have no port.
+/// were bound once). None while it would have no port, or when the Gateway asks for an address that it cannot have.
 pub fn wanted(
     gateway: &Name,
     plan: &GatewayPlan,
@@ -66,6 +76,11 @@ pub fn wanted(
     served: u64,
     published: &Published,
 ) -> Option<Wanted> {
+    let address = match plan.address {
+        WantedAddress::Any => None,
+        WantedAddress::Fixed(address) => Some(address),
+        WantedAddress::Unusable(_) => return None,
+    };
     let existing = live.map(ports_of).unwrap_or_default();
     let listeners = plan.listeners.iter().filter_map(|listener| listener.resource.as_ref());
     let ports: BTreeMap<u16, u16> = listeners
@@ -80,9 +95,9 @@ pub fn wanted(
     }
     let own = [MANAGED_BY, ("app.kubernetes.io/name", "sluice-gateway")];
     let own = own.map(|(key, value)| (key.to_owned(), value.to_owned()));
-    let labels = plan.labels.clone().into_iter().chain(own).collect();
+    let labels = plan.labels.clone().into_iter().chain(own).chain([gateway_name(gateway)]).collect();
     let annotations = plan.annotations.clone().into_iter().chain([(GATEWAY.to_owned(), gateway.to_string())]).collect();
-    Some(Wanted { name: service_name(gateway), labels, annotations, ports })
+    Some(Wanted { name: service_name(gateway), labels, annotations, ports, address })
 }
 
 /// The ports that existing Services of ours send traffic to.
@@ -108,7 +123,7 @@ pub fn gateway_of(service: &Service) -> Option<Name> {
 /// Where clients reach the Service: what the load balancer says, or its cluster addresses.
 pub fn addresses(service: &Service) -> Vec<(&'static str, String)> {
     let spec = service.spec.as_ref();
-    if spec.and_then(|spec| spec.type_.as_deref()) == Some("LoadBalancer") {
+    if spec.and_then(|spec| spec.type_.as_deref()) == Some(LOAD_BALANCER) {
         let balancer = service.status.as_ref().and_then(|status| status.load_balancer.as_ref()?.ingress.as_ref());
         let ingress = balancer.into_iter().flatten();
         return ingress
@@ -134,16 +149,45 @@ pub fn ports_of(service: &Service) -> BTreeMap<u16, u16> {
         .collect()
 }
 
+/// Whether a Service was made with this address.
+fn has_address(service: &Service, address: IpAddr) -> bool {
+    let spec = service.spec.as_ref();
+    let asked_for = if spec.and_then(|spec| spec.type_.as_deref()) == Some(LOAD_BALANCER) {
+        spec.and_then(|spec| spec.load_balancer_ip.as_ref())
+    } else {
+        spec.and_then(|spec| spec.cluster_ip.as_ref())
+    };
+    asked_for.is_some_and(|found| found.parse() == Ok(address))
+}
+
+/// What the API server did not like in a Service, if that is what an error says.
+fn refusal(error: &anyhow::Error) -> Option<String> {
+    match error.downcast_ref::<kube::Error>() {
+        Some(kube::Error::Api(status)) if status.code == 422 => Some(status.message.clone()),
+        _ => None,
+    }
+}
+
 /// What a pass over the Services did.
-#[derive(Clone, Copy, Debug, Default)]
+#[derive(Clone, Debug, Default)]
 pub struct Outcome {
     /// One was written or deleted: the caches will tell what came of it.
     pub wrote: bool,
     /// One could not be.
     pub failed: bool,
+    /// Gateways that ask for an address which the API server does not give them, and why.
+    pub refused: BTreeMap<Name, String>,
 }
 
 impl Outcome {
+    /// With what another pass did.
+    pub fn and(mut self, other: Self) -> Self {
+        self.wrote |= other.wrote;
+        self.failed |= other.failed;
+        self.refused.extend(other.refused);
+        self
+    }
+
     fn add(&mut self, result: anyhow::Result<bool>) {
         match result {
             Ok(wrote) => self.wrote |= wrote,
@@ -188,7 +232,11 @@ impl Services {
             let found = live.get(&service_name(gateway)).map(|service| &**service);
             // A Gateway without a served listener keeps what it has: nobody answers there, and its address stays.
             if let Some(wanted) = wanted(gateway, plan, found, progress.served, published) {
-                outcome.add(self.ensure(&wanted, gateway, found).await);
+                let result = self.ensure(&wanted, gateway, found).await;
+                match result.as_ref().err().and_then(refusal).filter(|_| wanted.address.is_some()) {
+                    Some(refusal) => drop(outcome.refused.insert(gateway.clone(), refusal)),
+                    None => outcome.add(result),
+                }
             }
         }
         for service in live.values() {
@@ -208,6 +256,10 @@ impl Services {
             Some(live) if gateway_of(live).as_ref() != Some(gateway) => {
                 tracing::warn!(service = wanted.name, %gateway, "A Service of this name is not ours; left as it is");
                 return Ok(false);
+            }
+            // The address of a Service cannot be changed; its event brings us back to make it anew.
+            Some(live) if wanted.address.is_some_and(|address| !has_address(live, address)) => {
+                return self.delete(live).await;
             }
             Some(live) if self.is_as_wanted(wanted, live) => return Ok(false),
             Some(live) => self.api.replace(&wanted.name, &params, &self.render(wanted, live)).await,
@@ -250,7 +302,13 @@ impl Services {
         spec.ports = Some(wanted.ports.iter().map(port).collect());
         spec.type_ = Some(self.service_type.clone());
         spec.selector = Some(DATA_PLANE.map(|(key, value)| (key.to_owned(), value.to_owned())).into());
-        spec.ip_family_policy.get_or_insert_with(|| "PreferDualStack".to_owned());
+        let families = if wanted.address.is_some() { "SingleStack" } else { "PreferDualStack" };
+        spec.ip_family_policy.get_or_insert_with(|| families.to_owned());
+        match wanted.address.map(|address| address.to_string()) {
+            Some(address) if self.service_type == LOAD_BALANCER => spec.load_balancer_ip = Some(address),
+            Some(address) => spec.cluster_ip = Some(address),
+            None => {}
+        }
         service
     }
 
@@ -259,13 +317,19 @@ impl Services {
         if self.is_ours(gateway).await? {
             return Ok(false);
         }
+        tracing::info!(service = service.metadata.name, %gateway, "The Gateway of a Service is gone");
+        self.delete(service).await
+    }
+
+    /// Deletes a Service if it still is as it was seen.
+    async fn delete(&self, service: &Service) -> anyhow::Result<bool> {
         let Some(name) = &service.metadata.name else { return Ok(false) };
         let preconditions = Preconditions {
             uid: service.metadata.uid.clone(),
             resource_version: service.metadata.resource_version.clone(),
         };
         match self.api.delete(name, &DeleteParams::default().preconditions(preconditions)).await {
-            Ok(_) => tracing::info!(service = name, %gateway, "Service of a Gateway that is gone deleted"),
+            Ok(_) => tracing::info!(service = name, "Service deleted"),
             // Gone already, or changed since: then its event brings us back.
             Err(kube::Error::Api(status)) if [404, 409].contains(&status.code) => {}
             Err(error) => return Err(error).with_context(|| format!("cannot delete Service {name}")),

@@ -13,6 +13,7 @@ use crate::control::{
     publish::Published,
     translate::{
         ClassPlan, GatewayPlan, RoutePlan,
+        address::WantedAddress,
         class::SUPPORTED_FEATURES,
         conditions::{Condition, PROGRAMMED, is_true_at, merge},
         gateway::ListenerPlan,
@@ -28,6 +29,8 @@ pub struct Reach {
     pub addresses: Vec<(&'static str, String)>,
     /// Ports that the Gateway's Service has.
     pub ports: Vec<u16>,
+    /// Why the API server does not give the Service the address that the Gateway asks for.
+    pub refused: Option<String>,
 }
 
 /// The status of a GatewayClass.
@@ -137,11 +140,14 @@ fn listener_programmed(plan: &ListenerPlan, reach: &Reach, published: &Published
 
 fn gateway_programmed(plan: &GatewayPlan, reach: &Reach, programmed: usize, pending: Option<String>) -> Condition {
     let no = |reason, message: String| Condition::no(PROGRAMMED, reason, message);
-    if let Some(problem) = &plan.unusable_address {
-        return no("AddressNotUsable", problem.clone());
-    }
     if !plan.accepted.holds {
         return no("Invalid", "the Gateway is not accepted".to_owned());
+    }
+    if let WantedAddress::Unusable(problem) = &plan.address {
+        return no("AddressNotUsable", problem.clone());
+    }
+    if let Some(problem) = &reach.refused {
+        return no("AddressNotUsable", format!("spec.addresses: {problem}"));
     }
     match pending {
         Some(message) => no("Pending", message),

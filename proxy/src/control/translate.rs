@@ -7,6 +7,7 @@
 //!                     └────────────┴── status ───┘
 //! ```
 
+pub mod address;
 pub mod backend;
 pub mod class;
 pub mod conditions;

@@ -21,7 +21,7 @@ use kube::{
     core::{DeserializeGuard, PartialObjectMeta},
     runtime::{
         WatchStreamExt as _,
-        reflector::{self, Lookup, Store},
+        reflector::{self, Lookup, ObjectRef, Store},
         watcher::{self, Config, ExponentialBackoff},
     },
 };
@@ -121,6 +121,11 @@ impl Caches {
             objects.own_addresses.extend(addresses.filter_map(|address| address.ip.parse::<std::net::IpAddr>().ok()));
         }
         objects
+    }
+
+    /// A Service of any namespace.
+    pub fn service(&self, name: &Name) -> Option<Arc<Service>> {
+        self.services.get(&ObjectRef::new(&name.name).within(&name.namespace))
     }
 
     /// The Services of our namespace, by name.

@@ -67,6 +67,28 @@ fn a_gateway_cannot_pass_its_service_off_as_another_ones() {
 }
 
 #[test]
+fn a_gateway_with_an_address_of_its_own_has_it_or_no_service() {
+    let (name, mut plan, publisher) = plan();
+    let address = "10.96.0.1".parse().unwrap();
+    plan.address = WantedAddress::Fixed(address);
+    assert_eq!(wanted(&name, &plan, None, 1, &publisher.newest()).unwrap().address, Some(address));
+    plan.address = WantedAddress::Unusable("taken".to_owned());
+    assert_eq!(wanted(&name, &plan, None, 1, &publisher.newest()), None);
+}
+
+#[test]
+fn a_service_has_the_address_that_it_was_made_with() {
+    let [cluster, balancer, other] = ["10.96.0.1", "192.0.2.1", "10.96.0.2"].map(|address| address.parse().unwrap());
+    let mut live = service(&json!([]));
+    let spec = live.spec.as_mut().unwrap();
+    spec.cluster_ip = Some("10.96.0.1".to_owned());
+    spec.load_balancer_ip = Some("192.0.2.1".to_owned());
+    assert!(has_address(&live, cluster) && !has_address(&live, other));
+    live.spec.as_mut().unwrap().type_ = Some("LoadBalancer".to_owned());
+    assert!(has_address(&live, balancer) && !has_address(&live, cluster));
+}
+
+#[test]
 fn ports_and_owner_are_read_back() {
     let live = service(&json!([{"port": 80, "targetPort": 20_007}, {"port": 81, "targetPort": "name"}]));
     assert_eq!(in_service([&live]), [((Name::new("shop", "web"), 80), 20_007)].into());

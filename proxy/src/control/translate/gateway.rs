@@ -11,6 +11,7 @@ use crate::control::{
     objects::{Name, Objects},
     ports::{GatewayPort, PortAllocations},
     translate::{
+        address::{self, WantedAddress},
         class::ClassPlan,
         conditions::{ACCEPTED, CONFLICTED, Condition, RESOLVED_REFS},
         host, protocol,
@@ -28,8 +29,8 @@ pub struct GatewayPlan {
     pub accepted: Condition,
     /// Only where there is something to resolve.
     pub resolved: Option<Condition>,
-    /// Why it has no usable address whatever happens; none when it can have one.
-    pub unusable_address: Option<String>,
+    /// The address that it asks for.
+    pub address: WantedAddress,
     /// In the order of the spec.
     pub listeners: Vec<ListenerPlan>,
     /// Labels for its Service.
@@ -102,7 +103,9 @@ impl ListenerPlan {
 /// Plans for the Gateways of the accepted classes.
 pub fn plans(objects: &Objects, classes: &[ClassPlan], ports: &PortAllocations) -> BTreeMap<Name, GatewayPlan> {
     let mut taken = Taken::default();
-    ours(objects, classes).map(|(name, gateway)| (name.clone(), plan(name, gateway, ports, &mut taken))).collect()
+    ours(objects, classes)
+        .map(|(name, gateway)| (name.clone(), plan(name, gateway, objects, ports, &mut taken)))
+        .collect()
 }
 
 /// The ports that Gateways of the accepted classes want bound.
@@ -125,7 +128,13 @@ fn ours<'a>(objects: &'a Objects, classes: &[ClassPlan]) -> impl Iterator<Item =
         .map(|(name, gateway)| (name, &**gateway))
 }
 
-fn plan(name: &Name, gateway: &Gateway, ports: &PortAllocations, taken: &mut Taken<Name>) -> GatewayPlan {
+fn plan(
+    name: &Name,
+    gateway: &Gateway,
+    objects: &Objects,
+    ports: &PortAllocations,
+    taken: &mut Taken<Name>,
+) -> GatewayPlan {
     let infrastructure = gateway.spec.infrastructure.clone().unwrap_or_default();
     let refused = refusal(gateway);
     let mut listeners: Vec<_> = gateway.spec.listeners.iter().map(|spec| listener(spec, &name.namespace)).collect();
@@ -141,7 +150,7 @@ fn plan(name: &Name, gateway: &Gateway, ports: &PortAllocations, taken: &mut Tak
         generation: gateway.metadata.generation.unwrap_or_default(),
         accepted,
         resolved: unresolved_tls(gateway),
-        unusable_address: fixed_address(gateway),
+        address: address::wanted(gateway, &objects.address_pools),
         listeners,
         labels: infrastructure.labels,
         annotations: infrastructure.annotations,
@@ -174,12 +183,6 @@ fn refusal(gateway: &Gateway) -> Option<Condition> {
     let unsupported = types.into_iter().find(|kind| *kind != "IPAddress")?;
     let message = format!("spec.addresses: addresses of type {unsupported} are not supported");
     Some(Condition::no(ACCEPTED, "UnsupportedAddress", message))
-}
-
-fn fixed_address(gateway: &Gateway) -> Option<String> {
-    let mut values = gateway.spec.addresses.iter().filter_map(|address| address.value.as_deref());
-    let value = values.find(|value| !value.is_empty())?;
-    Some(format!("spec.addresses: {value} cannot be assigned; leave the value empty to be given an address"))
 }
 
 fn unresolved_tls(gateway: &Gateway) -> Option<Condition> {

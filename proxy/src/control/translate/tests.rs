@@ -3,7 +3,7 @@
 
 use std::{env, fmt::Write as _, fs, path::Path};
 
-use super::{Translation, conditions::Condition, translate};
+use super::{Translation, address::WantedAddress, conditions::Condition, translate};
 use crate::control::{files, ports::PortAllocations};
 
 fn run(case: &str) {
@@ -31,7 +31,9 @@ fn render(translation: &Translation) -> String {
     for (name, gateway) in &translation.gateways {
         writeln!(out, "gateway {name}\n{}", condition(&gateway.accepted)).unwrap();
         out.extend(gateway.resolved.iter().map(|c| condition(c) + "\n"));
-        out.extend(gateway.unusable_address.iter().map(|problem| format!("  unusable: {problem}\n")));
+        if gateway.address != WantedAddress::Any {
+            writeln!(out, "  address: {:?}", gateway.address).unwrap();
+        }
         for listener in &gateway.listeners {
             writeln!(out, "  listener {}: {} routes, kinds {:?}", listener.name, listener.attached, listener.kinds)
                 .unwrap();

@@ -6,7 +6,7 @@ use crate::control::{
 };
 
 /// Features of the conformance suite that this implementation has, in the order that the specification asks for.
-pub const SUPPORTED_FEATURES: [&str; 37] = [
+pub const SUPPORTED_FEATURES: [&str; 38] = [
     "GRPCRoute",
     "GRPCRouteNamedRouteRule",
     "GRPCRouteRequestHeaderModifier",
@@ -44,6 +44,7 @@ pub const SUPPORTED_FEATURES: [&str; 37] = [
     "HTTPRouteSchemeRedirect",
     "ReferenceGrant",
     "TCPRoute",
+    "UDPRoute",
 ];
 
 /// What is said of one GatewayClass.

@@ -139,13 +139,20 @@ const OPERATOR_HOME: &[Rule] = &[
 const PROXY_CONTROLLER: &[Rule] = &[
     rule(
         GATEWAY,
-        &["gatewayclasses", "gateways", "grpcroutes", "httproutes", "tcproutes"],
+        &["gatewayclasses", "gateways", "grpcroutes", "httproutes", "tcproutes", "udproutes"],
         READ,
         "what is to be served",
     ),
     rule(
         GATEWAY,
-        &["gatewayclasses/status", "gateways/status", "grpcroutes/status", "httproutes/status", "tcproutes/status"],
+        &[
+            "gatewayclasses/status",
+            "gateways/status",
+            "grpcroutes/status",
+            "httproutes/status",
+            "tcproutes/status",
+            "udproutes/status",
+        ],
         &["patch"],
         "what is served",
     ),

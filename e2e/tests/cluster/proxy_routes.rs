@@ -23,7 +23,7 @@ use sluice_e2e::{
 };
 use tokio::{
     io::{AsyncReadExt, AsyncWriteExt},
-    net::{TcpListener, TcpStream},
+    net::{TcpListener, TcpStream, UdpSocket},
 };
 
 const GATEWAY_API: &str = "gateway.networking.k8s.io/v1";
@@ -78,6 +78,41 @@ async fn a_tcp_route_passes_connections_on() -> Result<()> {
         Ok(())
     })
     .await
+}
+
+#[tokio::test]
+async fn a_udp_route_passes_datagrams_on() -> Result<()> {
+    suite::run("l4", async |cluster, namespace| {
+        let backend = UdpSocket::bind((Ipv4Addr::UNSPECIFIED, 0)).await?;
+        let port = backend.local_addr()?.port();
+        let echoing = tokio::spawn(async move {
+            let mut bytes = [0; 2048];
+            while let Ok((length, client)) = backend.recv_from(&mut bytes).await {
+                // How it arrives is seen from the other side.
+                let _ = backend.send_to(&bytes[..length], client).await;
+            }
+        });
+        manifest::apply(&cluster.client, &l4_objects(&cluster, &namespace, "UDP", port).await?).await?;
+        accepted(&cluster, &namespace, "UDPRoute", "udproutes", "echo").await?;
+        let address = SocketAddr::new(address(&cluster, &namespace).await?.ip(), 9000);
+        until("an echo", SETUP_DEADLINE, async || {
+            let echo = udp_echo(address).await;
+            Ok(when(echo.as_ref().is_ok_and(|echo| echo == b"hello"), || format!("{echo:?}")))
+        })
+        .await?;
+        echoing.abort();
+        Ok(())
+    })
+    .await
+}
+
+async fn udp_echo(address: SocketAddr) -> Result<Vec<u8>> {
+    let socket = UdpSocket::bind((Ipv4Addr::UNSPECIFIED, 0)).await?;
+    socket.connect(address).await?;
+    socket.send(b"hello").await?;
+    let mut bytes = [0; 16];
+    let length = tokio::time::timeout(Duration::from_secs(1), socket.recv(&mut bytes)).await??;
+    Ok(bytes[..length].to_vec())
 }
 
 /// A Gateway with one listener, and a route to a port of this host.

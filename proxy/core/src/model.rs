@@ -53,7 +53,7 @@ pub struct Route {
     pub rules: Vec<Rule>,
 }
 
-/// One rule of a route. That of a TCPRoute has nothing but a name and backends.
+/// One rule of a route. That of a TCPRoute or UDPRoute has nothing but a name and backends.
 #[derive(Clone, Debug, Default, PartialEq, Eq, Serialize, Deserialize)]
 pub struct Rule {
     /// The rule's name, or its index in the route when it has none.
@@ -288,7 +288,7 @@ pub struct WeightedBackend {
 pub struct Backend {
     /// `namespace/service:port`, and after a `+` what makes it another backend than the same port has for HTTPRoutes.
     pub id: String,
-    /// How requests are sent to it. Connections of TCPRoutes are passed on as they are.
+    /// How requests are sent to it. What TCPRoutes and UDPRoutes send is passed on as it is.
     pub protocol: Protocol,
     /// None ready or serving: its share is answered 503.
     pub endpoints: Vec<Endpoint>,

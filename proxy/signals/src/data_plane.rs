@@ -50,7 +50,7 @@ pub const PASSAGES: Series = Series {
     name: "sluice_proxy_passages_open",
     kind: Kind::Gauge,
     labels: BACKEND,
-    help: "Connections of TCPRoutes that are open to the backend",
+    help: "Connections of TCPRoutes and flows of UDPRoutes that are open to the backend",
 };
 
 /// Bytes of what is passed on as it is.
@@ -58,7 +58,15 @@ pub const PASSAGE_BYTES: Series = Series {
     name: "sluice_proxy_passage_bytes_total",
     kind: Kind::Counter,
     labels: &["route", "rule", "backend", "direction"],
-    help: "Bytes passed on from clients (received) and to them (sent) by TCPRoutes",
+    help: "Bytes passed on from clients (received) and to them (sent) by TCPRoutes and UDPRoutes",
+};
+
+/// UDP flows that were too many.
+pub const FLOWS_EVICTED: Series = Series {
+    name: "sluice_proxy_flows_evicted_total",
+    kind: Kind::Counter,
+    labels: &[],
+    help: "Flows of UDPRoutes that were given up because there were as many as there may be",
 };
 
 /// Live connections of clients.
@@ -98,7 +106,7 @@ pub const CPU_SECONDS: Series = Series {
 };
 
 /// Every family, in the order of export.
-pub const SERIES: [&Series; 12] = [
+pub const SERIES: [&Series; 13] = [
     &REQUESTS,
     &REQUEST_DURATION,
     &IN_FLIGHT,
@@ -106,6 +114,7 @@ pub const SERIES: [&Series; 12] = [
     &DISRUPTIONS,
     &PASSAGES,
     &PASSAGE_BYTES,
+    &FLOWS_EVICTED,
     &CONNECTIONS,
     &CONFIG_UPDATE,
     &BUILD,

@@ -11,7 +11,9 @@ use k8s_openapi::{
     api::{core::v1::Service, discovery::v1::EndpointSlice},
     apimachinery::pkg::apis::meta::v1::ObjectMeta,
 };
-use sluice_gateway_types::{Gateway, GatewayClass, GrpcRoute, HttpRoute, ParentReference, ReferenceGrant, TcpRoute};
+use sluice_gateway_types::{
+    Gateway, GatewayClass, GrpcRoute, HttpRoute, ParentReference, ReferenceGrant, TcpRoute, UdpRoute,
+};
 
 use crate::control::translate::address::AddressPool;
 
@@ -54,6 +56,8 @@ pub enum RouteKind {
     Http,
     /// TCPRoute
     Tcp,
+    /// UDPRoute
+    Udp,
 }
 
 impl RouteKind {
@@ -63,6 +67,7 @@ impl RouteKind {
             Self::Grpc => "GRPCRoute",
             Self::Http => "HTTPRoute",
             Self::Tcp => "TCPRoute",
+            Self::Udp => "UDPRoute",
         }
     }
 }
@@ -91,6 +96,8 @@ pub enum AnyRoute<'a> {
     Http(&'a HttpRoute),
     /// A TCPRoute.
     Tcp(&'a TcpRoute),
+    /// A UDPRoute.
+    Udp(&'a UdpRoute),
 }
 
 impl<'a> AnyRoute<'a> {
@@ -100,6 +107,7 @@ impl<'a> AnyRoute<'a> {
             Self::Grpc(_) => RouteKind::Grpc,
             Self::Http(_) => RouteKind::Http,
             Self::Tcp(_) => RouteKind::Tcp,
+            Self::Udp(_) => RouteKind::Udp,
         }
     }
 
@@ -109,6 +117,7 @@ impl<'a> AnyRoute<'a> {
             Self::Grpc(route) => &route.metadata,
             Self::Http(route) => &route.metadata,
             Self::Tcp(route) => &route.metadata,
+            Self::Udp(route) => &route.metadata,
         }
     }
 
@@ -123,6 +132,7 @@ impl<'a> AnyRoute<'a> {
             Self::Grpc(route) => &route.spec.parent_refs,
             Self::Http(route) => &route.spec.parent_refs,
             Self::Tcp(route) => &route.spec.parent_refs,
+            Self::Udp(route) => &route.spec.parent_refs,
         }
     }
 
@@ -131,7 +141,7 @@ impl<'a> AnyRoute<'a> {
         match self {
             Self::Grpc(route) => &route.spec.hostnames,
             Self::Http(route) => &route.spec.hostnames,
-            Self::Tcp(_) => &[],
+            Self::Tcp(_) | Self::Udp(_) => &[],
         }
     }
 
@@ -154,6 +164,8 @@ pub struct Objects {
     pub http_routes: BTreeMap<Name, Arc<HttpRoute>>,
     /// Every TCPRoute.
     pub tcp_routes: BTreeMap<Name, Arc<TcpRoute>>,
+    /// Every UDPRoute.
+    pub udp_routes: BTreeMap<Name, Arc<UdpRoute>>,
     /// Every ReferenceGrant.
     pub grants: Vec<Arc<ReferenceGrant>>,
     /// Labels of the namespaces.
@@ -176,7 +188,9 @@ impl Objects {
     pub fn routes(&self) -> impl Iterator<Item = AnyRoute<'_>> {
         let grpc = self.grpc_routes.values().map(|route| AnyRoute::Grpc(route));
         let http = self.http_routes.values().map(|route| AnyRoute::Http(route));
-        grpc.chain(http).chain(self.tcp_routes.values().map(|route| AnyRoute::Tcp(route)))
+        let tcp = self.tcp_routes.values().map(|route| AnyRoute::Tcp(route));
+        let udp = self.udp_routes.values().map(|route| AnyRoute::Udp(route));
+        grpc.chain(http).chain(tcp).chain(udp)
     }
 
     /// Adds a slice under the Service that it names, if it names one.

@@ -21,6 +21,7 @@ use kube::{
 };
 use sha2::{Digest, Sha256};
 use sluice_gateway_types::{Gateway, GatewayClass};
+use sluice_proxy_core::model::{self, Transport};
 
 use crate::control::{
     fleet::Progress,
@@ -40,6 +41,9 @@ const GATEWAY: &str = "sluice.dev/gateway";
 const LOAD_BALANCER: &str = "LoadBalancer";
 const FIELD_MANAGER: &str = "sluice-proxy-controller";
 
+/// Ports of a Service, each with its target port. Datagrams and streams may have the same number.
+pub type Ports = BTreeMap<(Transport, u16), u16>;
+
 /// The Service that a Gateway is to have.
 #[derive(Clone, Debug, PartialEq)]
 pub struct Wanted {
@@ -50,7 +54,7 @@ pub struct Wanted {
     /// Its annotations.
     pub annotations: BTreeMap<String, String>,
     /// Port in the Gateway → port that data planes bind.
-    pub ports: BTreeMap<u16, u16>,
+    pub ports: Ports,
     /// Its address; none when any will do.
     pub address: Option<IpAddr>,
 }
@@ -83,12 +87,13 @@ pub fn wanted(
     };
     let existing = live.map(ports_of).unwrap_or_default();
     let listeners = plan.listeners.iter().filter_map(|listener| listener.resource.as_ref());
-    let ports: BTreeMap<u16, u16> = listeners
+    let place = |listener: &model::Listener| (listener.protocol.transport(), listener.port);
+    let ports: Ports = listeners
         .filter(|listener| {
             let since = published.changed(&format!("listener/{}", listener.id));
-            existing.get(&listener.port) == Some(&listener.bind_port) || since.is_some_and(|since| since <= served)
+            existing.get(&place(listener)) == Some(&listener.bind_port) || since.is_some_and(|since| since <= served)
         })
-        .map(|listener| (listener.port, listener.bind_port))
+        .map(|listener| (place(listener), listener.bind_port))
         .collect();
     if ports.is_empty() {
         return None;
@@ -105,7 +110,7 @@ pub fn in_service<'a>(services: impl IntoIterator<Item = &'a Service>) -> BTreeM
     let mut found = BTreeMap::new();
     for service in services {
         let Some(gateway) = gateway_of(service) else { continue };
-        found.extend(ports_of(service).into_iter().map(|(port, bind)| ((gateway.clone(), port), bind)));
+        found.extend(ports_of(service).into_iter().map(|((_, port), bind)| ((gateway.clone(), port), bind)));
     }
     found
 }
@@ -139,14 +144,19 @@ pub fn addresses(service: &Service) -> Vec<(&'static str, String)> {
 }
 
 /// Port → target port.
-pub fn ports_of(service: &Service) -> BTreeMap<u16, u16> {
+pub fn ports_of(service: &Service) -> Ports {
     let ports = service.spec.as_ref().and_then(|spec| spec.ports.as_ref()).into_iter().flatten();
     ports
         .filter_map(|port| match port.target_port {
-            Some(IntOrString::Int(target)) => Some((u16::try_from(port.port).ok()?, u16::try_from(target).ok()?)),
+            Some(IntOrString::Int(target)) => Some((place_of(port)?, u16::try_from(target).ok()?)),
             Some(IntOrString::String(_)) | None => None,
         })
         .collect()
+}
+
+fn place_of(port: &ServicePort) -> Option<(Transport, u16)> {
+    let transport = if port.protocol.as_deref() == Some("UDP") { Transport::Udp } else { Transport::Tcp };
+    Some((transport, u16::try_from(port.port).ok()?))
 }
 
 /// Whether a Service was made with this address.
@@ -292,12 +302,18 @@ impl Services {
         service.metadata.annotations.get_or_insert_default().extend(wanted.annotations.clone());
         let spec = service.spec.get_or_insert_default();
         let known = spec.ports.take().unwrap_or_default();
-        let port = |(port, bind): (&u16, &u16)| ServicePort {
-            name: Some(format!("port-{port}")),
-            port: i32::from(*port),
-            protocol: Some("TCP".to_owned()),
-            target_port: Some(IntOrString::Int(i32::from(*bind))),
-            ..known.iter().find(|known| known.port == i32::from(*port)).cloned().unwrap_or_default()
+        let port = |(place, bind): (&(Transport, u16), &u16)| {
+            let (protocol, name) = match place.0 {
+                Transport::Tcp => ("TCP", format!("port-{}", place.1)),
+                Transport::Udp => ("UDP", format!("udp-{}", place.1)),
+            };
+            ServicePort {
+                name: Some(name),
+                port: i32::from(place.1),
+                protocol: Some(protocol.to_owned()),
+                target_port: Some(IntOrString::Int(i32::from(*bind))),
+                ..known.iter().find(|known| place_of(known) == Some(*place)).cloned().unwrap_or_default()
+            }
         };
         spec.ports = Some(wanted.ports.iter().map(port).collect());
         spec.type_ = Some(self.service_type.clone());

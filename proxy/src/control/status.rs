@@ -7,6 +7,7 @@
 mod tests;
 
 use serde_json::{Map, Value, json};
+use sluice_proxy_core::model::Transport;
 
 use crate::control::{
     fleet::Progress,
@@ -28,7 +29,7 @@ pub struct Reach {
     /// Types and values of addresses.
     pub addresses: Vec<(&'static str, String)>,
     /// Ports that the Gateway's Service has.
-    pub ports: Vec<u16>,
+    pub ports: Vec<(Transport, u16)>,
     /// Why the API server does not give the Service the address that the Gateway asks for.
     pub refused: Option<String>,
 }
@@ -132,7 +133,7 @@ fn listener_programmed(plan: &ListenerPlan, reach: &Reach, published: &Published
         (_, Some((update, error))) => return no("Pending", format!("a data plane refused update {update}: {error}")),
         (_, None) => return no("Pending", "not every data plane serves it yet".to_owned()),
     }
-    if !reach.ports.contains(&plan.port) {
+    if !reach.ports.contains(&(listener.protocol.transport(), plan.port)) {
         return no("Pending", "the Service does not have its port yet".to_owned());
     }
     Condition::yes(PROGRAMMED, "Programmed", "Every data plane serves it")

@@ -25,6 +25,7 @@ const PAGE: u64 = 4096;
 pub(super) struct Exported {
     backends: BTreeMap<SeriesKey, CellTotals>,
     connections: u64,
+    evicted: u64,
     update: u64,
     resident: u64,
     cpu_seconds: f64,
@@ -36,6 +37,7 @@ pub(super) fn text(plane: &Plane) -> String {
     let exported = Exported {
         backends: plane.accounts.borrow().series(&plane.cells.borrow()),
         connections: plane.connections() as u64,
+        evicted: plane.evicted_flows(),
         update: plane.update.get(),
         resident,
         cpu_seconds,
@@ -61,6 +63,7 @@ impl Collector for Exported {
         self.encode_backends(&mut encoder, &signals::DISRUPTIONS, |totals| totals.disruptions)?;
         self.encode_backends(&mut encoder, &signals::PASSAGES, CellTotals::open)?;
         self.encode_bytes(&mut encoder)?;
+        describe(&mut encoder, &signals::FLOWS_EVICTED)?.encode_counter::<NoLabelSet, _, u64>(&self.evicted, None)?;
         describe(&mut encoder, &signals::CONNECTIONS)?.encode_gauge(&self.connections)?;
         describe(&mut encoder, &signals::CONFIG_UPDATE)?.encode_gauge(&self.update)?;
         let version = [(signals::BUILD.labels[0], env!("CARGO_PKG_VERSION"))];

@@ -1,4 +1,5 @@
-//! Listening: one socket for each port, and each connection that it accepts to the less loaded of two workers.
+//! Listening: one socket for each TCP port, and each connection that it accepts to the less loaded of two workers. Of a UDP
+//! port each worker has a socket of its own.
 //!
 //! The kernel's own ways to spread connections are blind: by hash (one socket a worker) or last come first served (one
 //! socket for all). Both leave some workers with much more to do than others.
@@ -18,6 +19,8 @@ use super::worker::{Message, WorkerHandle};
 
 /// Connections that the kernel holds until we accept them; it takes less where its own limit is lower.
 const BACKLOG: i32 = 4096;
+/// Bytes of datagrams that the kernel holds for a worker that is busy.
+const RECEIVE_BUFFER: usize = 1024 * 1024;
 /// How long to wait when no connection can be accepted for want of file descriptors or memory.
 const PAUSE: Duration = Duration::from_millis(20);
 
@@ -26,16 +29,29 @@ const CLIENTS_SHARE: f64 = 0.45;
 /// Taken for the limit where the kernel does not tell.
 const DESCRIPTORS: usize = 1024;
 
+/// Share of the file descriptors that UDP flows may have.
+const FLOWS_SHARE: f64 = 0.05;
+/// UDP flows beyond which more descriptors give no more room.
+const MOST_FLOWS: usize = 65_536;
+
 /// Most connections of clients at once.
 fn most_connections() -> usize {
+    (descriptors() as f64 * CLIENTS_SHARE) as usize
+}
+
+/// Most UDP flows at once, of all workers.
+pub(super) fn most_flows() -> usize {
+    ((descriptors() as f64 * FLOWS_SHARE) as usize).clamp(64, MOST_FLOWS)
+}
+
+fn descriptors() -> usize {
     let limits = std::fs::read_to_string("/proc/self/limits").unwrap_or_default();
     let files = limits.lines().find_map(|line| line.strip_prefix("Max open files")?.split_whitespace().next());
-    let descriptors = match files {
+    match files {
         Some("unlimited") => usize::MAX,
         Some(number) => number.parse().unwrap_or(DESCRIPTORS),
         None => DESCRIPTORS,
-    };
-    (descriptors as f64 * CLIENTS_SHARE) as usize
+    }
 }
 
 /// A port that accepts connections until this is dropped.
@@ -50,16 +66,39 @@ impl Drop for Accepting {
 
 /// Binds a port on one address, or on all of both families.
 pub(super) fn bind(address: Option<IpAddr>, port: u16) -> io::Result<TcpListener> {
+    on(address, port, listen)
+}
+
+/// Binds a UDP port so often, each time with a socket of its own.
+pub(super) fn bind_datagrams(address: Option<IpAddr>, port: u16, times: usize) -> io::Result<Vec<std::net::UdpSocket>> {
+    (0..times).map(|_| on(address, port, receive)).collect()
+}
+
+fn on<T>(address: Option<IpAddr>, port: u16, bind: impl Fn(SocketAddr) -> io::Result<T>) -> io::Result<T> {
     match address {
-        Some(address) => listen(SocketAddr::new(address, port)),
-        None => match listen(SocketAddr::new(Ipv6Addr::UNSPECIFIED.into(), port)) {
+        Some(address) => bind(SocketAddr::new(address, port)),
+        None => match bind(SocketAddr::new(Ipv6Addr::UNSPECIFIED.into(), port)) {
             // Not every kernel has IPv6.
             Err(error) if !matches!(error.kind(), io::ErrorKind::AddrInUse | io::ErrorKind::PermissionDenied) => {
-                listen(SocketAddr::new(Ipv4Addr::UNSPECIFIED.into(), port))
+                bind(SocketAddr::new(Ipv4Addr::UNSPECIFIED.into(), port))
             }
             bound => bound,
         },
     }
+}
+
+fn receive(address: SocketAddr) -> io::Result<std::net::UdpSocket> {
+    let socket = Socket::new(Domain::for_address(address), Type::DGRAM, Some(Protocol::UDP))?;
+    if address.is_ipv6() {
+        socket.set_only_v6(false)?;
+    }
+    // The kernel spreads clients over the sockets of one port, and keeps each with one of them.
+    socket.set_reuse_port(true)?;
+    // Only a wish: a kernel that allows less gives less.
+    let _ = socket.set_recv_buffer_size(RECEIVE_BUFFER);
+    socket.set_nonblocking(true)?;
+    socket.bind(&address.into())?;
+    Ok(socket.into())
 }
 
 fn listen(address: SocketAddr) -> io::Result<TcpListener> {

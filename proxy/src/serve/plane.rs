@@ -73,6 +73,15 @@ pub(crate) struct Plane {
     pub(super) stage: watch::Sender<Stage>,
     bind: Option<IpAddr>,
     listeners: RefCell<HashMap<u16, Accepting>>,
+    /// UDP ports, each of which has a socket in every worker.
+    datagrams: RefCell<BTreeSet<u16>>,
+}
+
+/// Ports that are bound and not served yet.
+struct Bound {
+    listeners: Vec<(u16, TcpListener)>,
+    /// One socket for each worker.
+    datagrams: Vec<(u16, Vec<std::net::UdpSocket>)>,
 }
 
 /// The snapshot that is served, and earlier ones on which requests are still open.
@@ -85,7 +94,9 @@ pub(super) struct Snapshots {
 impl Plane {
     /// Starts the workers. Needs a `LocalSet`.
     pub(crate) fn start(workers: usize, bind: Option<IpAddr>) -> io::Result<Rc<Self>> {
-        let workers: Vec<_> = (0..workers).map(WorkerHandle::start).collect::<io::Result<_>>()?;
+        let most_flows = listener::most_flows() / workers.max(1);
+        let start = |number| WorkerHandle::start(number, most_flows);
+        let workers: Vec<_> = (0..workers).map(start).collect::<io::Result<_>>()?;
         Ok(Rc::new(Self {
             workers: workers.into(),
             cells: RefCell::default(),
@@ -96,6 +107,7 @@ impl Plane {
             stage: watch::Sender::new(Stage::Starting),
             bind,
             listeners: RefCell::default(),
+            datagrams: RefCell::default(),
         }))
     }
 
@@ -105,12 +117,7 @@ impl Plane {
         let snapshot = Arc::new(self.compile(resources, changed)?);
         let bound = self.bind_new(&snapshot)?;
         self.swap(&snapshot).await?;
-        let mut listeners = self.listeners.borrow_mut();
-        // Connections on a port that is gone live on; only new ones are not taken.
-        listeners.retain(|port, _| snapshot.ports(Transport::Tcp).any(|wanted| wanted == *port));
-        for (port, listener) in bound {
-            listeners.insert(port, listener::accept(listener, port, Rc::clone(&self.workers)));
-        }
+        self.listen(bound, &snapshot);
         let mut snapshots = self.snapshots.borrow_mut();
         let earlier = std::mem::replace(&mut snapshots.current, snapshot);
         snapshots.earlier.push(earlier);
@@ -136,14 +143,44 @@ impl Plane {
         compiler.update(keyed, &mut self.cells.borrow_mut())
     }
 
-    fn bind_new(&self, snapshot: &Snapshot) -> Result<Vec<(u16, TcpListener)>, ApplyError> {
-        let listeners = self.listeners.borrow();
+    fn bind_new(&self, snapshot: &Snapshot) -> Result<Bound, ApplyError> {
+        let (listeners, datagrams) = (self.listeners.borrow(), self.datagrams.borrow());
         let new = snapshot.ports(Transport::Tcp).filter(|port| !listeners.contains_key(port));
-        new.map(|port| match listener::bind(self.bind, port) {
+        let listener = |port| match listener::bind(self.bind, port) {
             Ok(listener) => Ok((port, listener)),
             Err(error) => Err(ApplyError::Bind { port, error }),
+        };
+        let new_datagrams = snapshot.ports(Transport::Udp).filter(|port| !datagrams.contains(port));
+        let sockets = |port| match listener::bind_datagrams(self.bind, port, self.workers.len()) {
+            Ok(sockets) => Ok((port, sockets)),
+            Err(error) => Err(ApplyError::Bind { port, error }),
+        };
+        Ok(Bound {
+            listeners: new.map(listener).collect::<Result<_, _>>()?,
+            datagrams: new_datagrams.map(sockets).collect::<Result<_, _>>()?,
         })
-        .collect()
+    }
+
+    /// Serves the ports of a snapshot that every worker has, and no others.
+    fn listen(&self, bound: Bound, snapshot: &Snapshot) {
+        let mut listeners = self.listeners.borrow_mut();
+        // Connections on a port that is gone live on; only new ones are not taken.
+        listeners.retain(|port, _| snapshot.ports(Transport::Tcp).any(|wanted| wanted == *port));
+        for (port, listener) in bound.listeners {
+            listeners.insert(port, listener::accept(listener, port, Rc::clone(&self.workers)));
+        }
+        let mut datagrams = self.datagrams.borrow_mut();
+        let wanted: BTreeSet<u16> = snapshot.ports(Transport::Udp).collect();
+        for port in datagrams.difference(&wanted) {
+            self.tell(|| Message::CloseDatagrams(*port));
+        }
+        for (port, sockets) in bound.datagrams {
+            for (worker, socket) in self.workers.iter().zip(sockets) {
+                // A worker that is gone ends the process.
+                let _ = worker.messages.send(Message::Datagrams { socket, port });
+            }
+        }
+        *datagrams = wanted;
     }
 
     async fn swap(&self, snapshot: &Arc<Snapshot>) -> Result<(), ApplyError> {
@@ -167,9 +204,17 @@ impl Plane {
         ApplyError::Worker(number)
     }
 
-    /// Stops taking new connections.
+    /// Stops taking new connections and datagrams.
     pub(super) fn stop_accepting(&self) {
         self.listeners.borrow_mut().clear();
+        for port in std::mem::take(&mut *self.datagrams.borrow_mut()) {
+            self.tell(|| Message::CloseDatagrams(port));
+        }
+    }
+
+    /// UDP flows that made room for newer ones.
+    pub(super) fn evicted_flows(&self) -> u64 {
+        self.workers.iter().map(|worker| worker.load.evicted.load(Relaxed)).sum()
     }
 
     /// Connections that are open.

@@ -6,7 +6,7 @@ use std::net::{IpAddr, SocketAddr};
 use std::ops::Deref;
 use std::rc::Rc;
 use std::sync::Arc;
-use std::sync::atomic::{AtomicUsize, Ordering::Relaxed};
+use std::sync::atomic::{AtomicU64, AtomicUsize, Ordering::Relaxed};
 use std::time::{Duration, Instant};
 
 use slab::Slab;
@@ -20,6 +20,7 @@ use tokio::time::MissedTickBehavior;
 
 use super::connection::{self, Connection};
 use super::counters::{BUCKETS, WorkerCells};
+use super::udp::Flows;
 use super::wire::SCRATCH;
 use crate::upstream::{Lease, Pools};
 
@@ -42,6 +43,15 @@ pub(crate) enum Message {
     },
     /// Close every connection as soon as it is idle.
     CloseIdle,
+    /// Listen to a UDP port no more.
+    CloseDatagrams(u16),
+    /// Pass on what comes to a UDP port.
+    Datagrams {
+        /// This worker's own socket.
+        socket: std::net::UdpSocket,
+        /// Its port.
+        port: u16,
+    },
     /// Ask clients to leave, each connection at a moment of its own within `spread`.
     Drain {
         /// How long it may take until the last one is asked.
@@ -58,6 +68,8 @@ pub(crate) struct Load {
     pub(crate) connections: AtomicUsize,
     /// Requests that it is answering. Only the worker writes it.
     pub(crate) requests: AtomicUsize,
+    /// UDP flows that made room for newer ones.
+    pub(crate) evicted: AtomicU64,
 }
 
 /// The control thread's end of a worker. Dropping it stops the worker.
@@ -70,14 +82,14 @@ pub(crate) struct WorkerHandle {
 
 impl WorkerHandle {
     /// Starts a worker.
-    pub(crate) fn start(number: usize) -> std::io::Result<Self> {
+    pub(crate) fn start(number: usize, most_flows: usize) -> std::io::Result<Self> {
         let (messages, inbox) = mpsc::unbounded_channel();
         let (cells, load) = (Arc::<WorkerCells>::default(), Arc::<Load>::default());
         let (worker_cells, worker_load) = (Arc::clone(&cells), Arc::clone(&load));
         let runtime =
             move || tokio::runtime::Builder::new_current_thread().enable_all().build_local(LocalOptions::default());
         std::thread::Builder::new().name(format!("worker-{number}")).spawn(move || match runtime() {
-            Ok(runtime) => runtime.block_on(Worker::run(inbox, worker_cells, worker_load)),
+            Ok(runtime) => runtime.block_on(Worker::run(inbox, worker_cells, worker_load, most_flows)),
             // Its inbox is gone with it, which the control thread sees at the first swap.
             Err(error) => tracing::error!(%error, "Cannot start a worker"),
         })?;
@@ -91,6 +103,7 @@ pub(crate) struct Worker {
     pub(crate) cells: Arc<WorkerCells>,
     pub(crate) connections: RefCell<Slab<Rc<Connection>>>,
     pub(crate) in_flight: RefCell<Slab<(CellId, Instant)>>,
+    pub(super) flows: Flows,
     pub(crate) load: Arc<Load>,
     pub(crate) pools: Pools,
     /// Copies of requests that are on their way.
@@ -125,11 +138,12 @@ struct Drain {
 }
 
 impl Worker {
-    fn new(cells: Arc<WorkerCells>, load: Arc<Load>) -> Self {
+    fn new(cells: Arc<WorkerCells>, load: Arc<Load>, most_flows: usize) -> Self {
         Self {
             cells,
             connections: RefCell::default(),
             in_flight: RefCell::default(),
+            flows: Flows::new(most_flows),
             load,
             pools: Pools::default(),
             copies: Cell::new(0),
@@ -141,8 +155,13 @@ impl Worker {
         }
     }
 
-    async fn run(mut inbox: mpsc::UnboundedReceiver<Message>, cells: Arc<WorkerCells>, load: Arc<Load>) {
-        let worker = Rc::new(Self::new(cells, load));
+    async fn run(
+        mut inbox: mpsc::UnboundedReceiver<Message>,
+        cells: Arc<WorkerCells>,
+        load: Arc<Load>,
+        most_flows: usize,
+    ) {
+        let worker = Rc::new(Self::new(cells, load, most_flows));
         let mut seconds = tokio::time::interval(Duration::from_secs(1));
         seconds.set_missed_tick_behavior(MissedTickBehavior::Delay);
         let started = Instant::now();
@@ -171,11 +190,14 @@ impl Worker {
                     connection.close_when_idle();
                 }
             }
+            Message::CloseDatagrams(port) => self.flows.close(port),
+            Message::Datagrams { socket, port } => self.flows.listen(self, port, socket),
             Message::Drain { spread } => self.drain(spread.as_secs() as u32),
             Message::Swap(snapshot, served) => {
                 if !snapshot.has_endpoints_of(&self.snapshot.borrow()) {
                     self.pools.follow(&snapshot);
                 }
+                self.flows.follow(&snapshot);
                 *self.snapshot.borrow_mut() = Rc::new(Served(snapshot));
                 let _ = served.send(());
             }
@@ -185,6 +207,7 @@ impl Worker {
     fn tick(&self, now: u32) {
         self.now.set(now);
         self.pools.sweep(now);
+        self.flows.sweep(now);
         for (_, connection) in &*self.connections.borrow() {
             connection.sweep(now);
         }

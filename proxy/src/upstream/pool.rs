@@ -173,6 +173,11 @@ impl Endpoint {
         Ok(Lease::new(Rc::clone(self), Sender::Http1(connection), false).upgradable(rest))
     }
 
+    /// It has refused what it was sent: for a moment others are preferred.
+    pub(crate) fn note_refusal(&self, now: u32) {
+        self.refused_at.set(Some(now));
+    }
+
     /// A connection on which bytes are passed on as they are.
     pub(crate) async fn connect(self: &Rc<Self>, now: u32) -> Result<(TcpStream, InFlight), ConnectError> {
         let opening = InFlight::new(Rc::clone(self));
@@ -250,14 +255,14 @@ impl Endpoint {
     }
 }
 
-/// Counts one request or connection as in flight at its endpoint.
+/// Counts one request, connection or flow as in flight at its endpoint.
 #[derive(Debug)]
 pub(crate) struct InFlight {
     pub(super) endpoint: Rc<Endpoint>,
 }
 
 impl InFlight {
-    pub(super) fn new(endpoint: Rc<Endpoint>) -> Self {
+    pub(crate) fn new(endpoint: Rc<Endpoint>) -> Self {
         endpoint.in_flight.set(endpoint.in_flight.get() + 1);
         Self { endpoint }
     }

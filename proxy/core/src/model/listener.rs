@@ -101,8 +101,8 @@ impl ListenerProtocol {
     /// Whether data planes serve it.
     pub fn is_served(self) -> bool {
         match self {
-            Self::Http | Self::Tcp => true,
-            Self::Https | Self::Tls | Self::Udp => false,
+            Self::Http | Self::Tcp | Self::Udp => true,
+            Self::Https | Self::Tls => false,
         }
     }
 

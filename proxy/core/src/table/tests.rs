@@ -253,8 +253,8 @@ fn a_bad_resource_is_named() {
     assert!(matches!(problem(&method).problem, Problem::Method(_)));
     assert!(matches!(problem(&twice).problem, Problem::Duplicate));
     assert!(matches!(problem(&conflict).problem, Problem::ListenerConflict(..)));
-    let datagrams = Listener { protocol: ListenerProtocol::Udp, ..Listener::http("u", 53, 53) };
-    assert!(matches!(problem(&[Resource::Listener(datagrams)]).problem, Problem::Protocol(ListenerProtocol::Udp)));
+    let of_tls = Listener { protocol: ListenerProtocol::Tls, ..Listener::http("t", 443, 443) };
+    assert!(matches!(problem(&[Resource::Listener(of_tls)]).problem, Problem::Protocol(ListenerProtocol::Tls)));
 }
 
 fn text() -> impl Strategy<Value = String> {

@@ -17,6 +17,7 @@ spec:
   - {name: a, port: 80, protocol: HTTP, hostname: a.example.com}
   - {name: b, port: 80, protocol: HTTP, hostname: b.example.com}
   - {name: c, port: 81, protocol: HTTP}
+  - {name: d, port: 81, protocol: UDP}
 ";
     let name = Name::new("shop", "web");
     let mut ports = PortAllocations::from_range(20_000..=20_099);
@@ -45,7 +46,10 @@ fn a_port_appears_when_data_planes_serve_it() {
     let (name, plan, publisher) = plan();
     assert_eq!(wanted(&name, &plan, None, 0, &publisher.newest()), None);
     let wanted = wanted(&name, &plan, None, 1, &publisher.newest()).unwrap();
-    assert_eq!(wanted.ports, [(80, 20_000), (81, 20_001)].into());
+    assert_eq!(
+        wanted.ports,
+        [((Transport::Tcp, 80), 20_000), ((Transport::Tcp, 81), 20_001), ((Transport::Udp, 81), 20_001)].into()
+    );
     assert_eq!(wanted.name, service_name(&name));
 }
 
@@ -54,7 +58,7 @@ fn a_port_that_exists_stays_while_the_controller_knows_less() {
     let (name, plan, publisher) = plan();
     let live = service(&json!([{"port": 80, "targetPort": 20_000}]));
     let wanted = wanted(&name, &plan, Some(&live), 0, &publisher.newest()).unwrap();
-    assert_eq!(wanted.ports, [(80, 20_000)].into());
+    assert_eq!(wanted.ports, [((Transport::Tcp, 80), 20_000)].into());
 }
 
 #[test]

@@ -39,7 +39,7 @@ fn gateway_status(live: &Value, connected: usize, served: u64, service: bool) ->
     let reach = Reach {
         progress: Progress { connected, served, refused: None },
         addresses: if service { vec![("IPAddress", "10.96.0.7".to_owned())] } else { vec![] },
-        ports: if service { vec![80] } else { vec![] },
+        ports: if service { vec![(Transport::Tcp, 80)] } else { vec![] },
         refused: None,
     };
     gateway(live, &translation.gateways[&Name::new("shop", "web")], &reach, &publisher.newest(), "now")

@@ -45,6 +45,7 @@ fn suffix(kind: RouteKind) -> &'static str {
     match kind {
         RouteKind::Grpc => "+h2c",
         RouteKind::Http | RouteKind::Tcp => "",
+        RouteKind::Udp => "+udp",
     }
 }
 
@@ -80,9 +81,9 @@ pub fn resolve(reference: &HttpBackendRef, from: Referrer<'_>, objects: &Objects
     let Some(wanted) = reference.port else {
         return no("BackendNotFound", format!("the reference to Service {service} names no port"));
     };
-    let found = u16::try_from(wanted).ok().filter(|port| port_of(object, *port).is_some());
+    let found = u16::try_from(wanted).ok().filter(|port| port_of(object, *port, from.kind).is_some());
     let Some(port) = found else {
-        return no("BackendNotFound", format!("Service {service} has no TCP port {wanted}"));
+        return no("BackendNotFound", format!("Service {service} has no {} port {wanted}", transport(from.kind)));
     };
     Ok(ServiceRef { service, port, kind: from.kind })
 }
@@ -90,7 +91,7 @@ pub fn resolve(reference: &HttpBackendRef, from: Referrer<'_>, objects: &Objects
 /// The port of a Service with its endpoints.
 pub fn backend(reference: &ServiceRef, objects: &Objects) -> model::Backend {
     let service = objects.services.get(&reference.service);
-    let port = service.and_then(|service| port_of(service, reference.port));
+    let port = service.and_then(|service| port_of(service, reference.port, reference.kind));
     let uid = service.and_then(|service| service.metadata.uid.as_deref());
     let slices = objects.slices.get(&reference.service).map_or(&[][..], Vec::as_slice);
     let slices = slices.iter().filter(|slice| !is_of_an_earlier_service(slice, uid));
@@ -120,11 +121,19 @@ fn is_of_an_earlier_service(slice: &EndpointSlice, service: Option<&str>) -> boo
     owners.any(|owner| owner.kind == "Service" && service.is_some_and(|uid| uid != owner.uid))
 }
 
-fn port_of(service: &Service, port: u16) -> Option<&ServicePort> {
-    let ports = service.spec.as_ref()?.ports.as_ref()?;
-    ports
-        .iter()
-        .find(|candidate| candidate.port == i32::from(port) && candidate.protocol.as_deref().unwrap_or("TCP") == "TCP")
+/// The protocol of a Service's port that a kind of route can use.
+fn transport(kind: RouteKind) -> &'static str {
+    match kind {
+        RouteKind::Grpc | RouteKind::Http | RouteKind::Tcp => "TCP",
+        RouteKind::Udp => "UDP",
+    }
+}
+
+fn port_of(service: &Service, port: u16, kind: RouteKind) -> Option<&ServicePort> {
+    let is = |candidate: &ServicePort| {
+        candidate.port == i32::from(port) && candidate.protocol.as_deref().unwrap_or("TCP") == transport(kind)
+    };
+    service.spec.as_ref()?.ports.as_ref()?.iter().find(|candidate| is(candidate))
 }
 
 /// Endpoints of a slice that may get requests, at its port of this name.

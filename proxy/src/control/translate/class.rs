@@ -6,7 +6,7 @@ use crate::control::{
 };
 
 /// Features of the conformance suite that this implementation has, in the order that the specification asks for.
-pub const SUPPORTED_FEATURES: [&str; 39] = [
+pub const SUPPORTED_FEATURES: [&str; 40] = [
     "GRPCRoute",
     "GRPCRouteNamedRouteRule",
     "GRPCRouteRequestHeaderModifier",
@@ -46,6 +46,7 @@ pub const SUPPORTED_FEATURES: [&str; 39] = [
     "HTTPRouteSchemeRedirect",
     "ReferenceGrant",
     "TCPRoute",
+    "UDPRoute",
 ];
 
 /// What is said of one GatewayClass.

@@ -1,4 +1,4 @@
-//! The rules of TCPRoutes.
+//! The rules of TCPRoutes and UDPRoutes.
 
 use sluice_gateway_types::L4RouteRule;
 use sluice_proxy_core::model;

@@ -25,7 +25,8 @@ fn route_kinds(protocol: ListenerProtocol) -> &'static [&'static str] {
     match protocol {
         ListenerProtocol::Http | ListenerProtocol::Https => &["HTTPRoute", "GRPCRoute"],
         ListenerProtocol::Tcp => &["TCPRoute"],
-        ListenerProtocol::Tls | ListenerProtocol::Udp => &[],
+        ListenerProtocol::Udp => &["UDPRoute"],
+        ListenerProtocol::Tls => &[],
     }
 }
 

@@ -73,8 +73,8 @@ impl Rivals {
         let rival = match route.kind {
             RouteKind::Grpc => RouteKind::Http,
             RouteKind::Http => RouteKind::Grpc,
-            // Its listeners take no other kind.
-            RouteKind::Tcp => return Ok(places),
+            // Their listeners take no other kind.
+            RouteKind::Tcp | RouteKind::Udp => return Ok(places),
         };
         let mut older = None;
         let mut admitted = Vec::with_capacity(places.len());

@@ -13,4 +13,5 @@ mod routing;
 mod stream;
 mod swaps;
 mod tcp;
+mod tls;
 mod websocket;

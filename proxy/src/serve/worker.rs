@@ -21,6 +21,7 @@ use tokio::time::MissedTickBehavior;
 use super::connection::{self, Connection};
 use super::counters::{BUCKETS, WorkerCells};
 use super::wire::SCRATCH;
+use crate::tls::acceptors::Acceptors;
 use crate::upstream::{Lease, Pools};
 
 /// Requests in flight of one cell, by age.
@@ -48,7 +49,7 @@ pub(crate) enum Message {
         spread: Duration,
     },
     /// Serve this snapshot from now on, and say so.
-    Swap(Arc<Snapshot>, oneshot::Sender<()>),
+    Swap(Served, oneshot::Sender<()>),
 }
 
 /// How busy a worker is, for whoever hands out connections and waits for the end.
@@ -106,14 +107,17 @@ pub(crate) struct Worker {
 
 /// A snapshot as a worker holds it: counted on this thread alone, so that a request takes hold of it without touching a
 /// count that other threads use.
-#[derive(Debug, Default)]
-pub(crate) struct Served(Arc<Snapshot>);
+#[derive(Clone, Debug, Default)]
+pub(crate) struct Served {
+    pub(crate) snapshot: Arc<Snapshot>,
+    pub(crate) acceptors: Arc<Acceptors>,
+}
 
 impl Deref for Served {
     type Target = Snapshot;
 
     fn deref(&self) -> &Snapshot {
-        &self.0
+        &self.snapshot
     }
 }
 
@@ -172,11 +176,11 @@ impl Worker {
                 }
             }
             Message::Drain { spread } => self.drain(spread.as_secs() as u32),
-            Message::Swap(snapshot, served) => {
-                if !snapshot.has_endpoints_of(&self.snapshot.borrow()) {
-                    self.pools.follow(&snapshot);
+            Message::Swap(next, served) => {
+                if !next.has_endpoints_of(&self.snapshot.borrow()) {
+                    self.pools.follow(&next);
                 }
-                *self.snapshot.borrow_mut() = Rc::new(Served(snapshot));
+                *self.snapshot.borrow_mut() = Rc::new(next);
                 let _ = served.send(());
             }
         }

@@ -14,6 +14,8 @@ use crate::control::{
         class::ClassPlan,
         conditions::{ACCEPTED, CONFLICTED, Condition, RESOLVED_REFS},
         host, protocol,
+        reference::From,
+        tls,
     },
 };
 
@@ -28,6 +30,8 @@ pub struct GatewayPlan {
     pub accepted: Condition,
     /// Only where there is something to resolve.
     pub resolved: Option<Condition>,
+    /// Said where clients are let in whose certificates are not valid.
+    pub insecure: Option<Condition>,
     /// Why it has no usable address whatever happens; none when it can have one.
     pub unusable_address: Option<String>,
     /// In the order of the spec.
@@ -61,6 +65,10 @@ pub struct ListenerPlan {
     pub resolved: Condition,
     /// Whether it contradicts another listener.
     pub conflicted: Condition,
+    /// Certificates that it names and may name.
+    pub certificates: Vec<model::Certificate>,
+    /// How it ends TLS; none where it does not or cannot.
+    pub termination: Option<model::Termination>,
     /// What data planes serve; none when it is not served.
     pub resource: Option<model::Listener>,
 }
@@ -93,6 +101,12 @@ impl Namespaces {
 }
 
 impl ListenerPlan {
+    /// Whether data planes could do something with it.
+    fn is_servable(&self) -> bool {
+        let in_the_clear = self.protocol.is_none_or(|protocol| protocol.sharing() != Sharing::ServerName);
+        self.accepted.holds && !self.kinds.is_empty() && (in_the_clear || self.termination.is_some())
+    }
+
     /// `supportedKinds` of its status.
     pub fn supported_kinds(&self) -> Value {
         self.kinds.iter().map(|kind| json!({"group": GROUP, "kind": kind})).collect()
@@ -102,7 +116,9 @@ impl ListenerPlan {
 /// Plans for the Gateways of the accepted classes.
 pub fn plans(objects: &Objects, classes: &[ClassPlan], ports: &PortAllocations) -> BTreeMap<Name, GatewayPlan> {
     let mut taken = Taken::default();
-    ours(objects, classes).map(|(name, gateway)| (name.clone(), plan(name, gateway, ports, &mut taken))).collect()
+    ours(objects, classes)
+        .map(|(name, gateway)| (name.clone(), plan(name, gateway, objects, ports, &mut taken)))
+        .collect()
 }
 
 /// The ports that Gateways of the accepted classes want bound.
@@ -125,13 +141,24 @@ fn ours<'a>(objects: &'a Objects, classes: &[ClassPlan]) -> impl Iterator<Item =
         .map(|(name, gateway)| (name, &**gateway))
 }
 
-fn plan(name: &Name, gateway: &Gateway, ports: &PortAllocations, taken: &mut Taken<Name>) -> GatewayPlan {
+fn plan(
+    name: &Name,
+    gateway: &Gateway,
+    objects: &Objects,
+    ports: &PortAllocations,
+    taken: &mut Taken<Name>,
+) -> GatewayPlan {
     let infrastructure = gateway.spec.infrastructure.clone().unwrap_or_default();
     let refused = refusal(gateway);
     let mut listeners: Vec<_> = gateway.spec.listeners.iter().map(|spec| listener(spec, &name.namespace)).collect();
+    let from = From { group: GROUP, kind: "Gateway", namespace: &name.namespace };
+    let frontend = gateway.spec.tls.as_ref().and_then(|tls| tls.frontend.as_ref());
+    for (plan, spec) in listeners.iter_mut().zip(&gateway.spec.listeners) {
+        tls::secure(plan, spec, frontend, (from, from), objects);
+    }
     protocol::mark_conflicts(&mut listeners);
     for plan in &mut listeners {
-        if refused.is_none() && plan.accepted.holds && !plan.kinds.is_empty() {
+        if refused.is_none() && plan.is_servable() {
             publish(plan, name, ports, taken);
         }
     }
@@ -141,6 +168,7 @@ fn plan(name: &Name, gateway: &Gateway, ports: &PortAllocations, taken: &mut Tak
         generation: gateway.metadata.generation.unwrap_or_default(),
         accepted,
         resolved: unresolved_tls(gateway),
+        insecure: tls::insecure(gateway),
         unusable_address: fixed_address(gateway),
         listeners,
         labels: infrastructure.labels,
@@ -162,7 +190,8 @@ fn publish(plan: &mut ListenerPlan, gateway: &Name, ports: &PortAllocations, tak
         return;
     }
     let (id, hostname) = (format!("{gateway}/{}", plan.name), plan.hostname.clone());
-    plan.resource = Some(model::Listener { id, bind_port, port: plan.port, protocol, hostname });
+    let termination = plan.termination.clone();
+    plan.resource = Some(model::Listener { id, bind_port, port: plan.port, protocol, hostname, termination });
 }
 
 fn refusal(gateway: &Gateway) -> Option<Condition> {
@@ -183,7 +212,7 @@ fn fixed_address(gateway: &Gateway) -> Option<String> {
 }
 
 fn unresolved_tls(gateway: &Gateway) -> Option<Condition> {
-    gateway.spec.tls.as_ref()?.get("backend")?;
+    gateway.spec.tls.as_ref()?.backend.as_ref()?;
     let message = "spec.tls.backend is not supported";
     Some(Condition::no(RESOLVED_REFS, "InvalidClientCertificateRef", message))
 }
@@ -215,8 +244,8 @@ fn listener(spec: &Listener, namespace: &str) -> ListenerPlan {
         unsupported.clone()
     } else if port.is_none() {
         Condition::no(ACCEPTED, "PortUnavailable", format!("{} is not a port", spec.port))
-    } else if spec.tls.is_some() {
-        Condition::no(ACCEPTED, "UnsupportedValue", "tls is not for listeners of protocol HTTP")
+    } else if spec.tls.is_some() && protocol.as_ref().is_ok_and(|protocol| protocol.sharing() != Sharing::ServerName) {
+        Condition::no(ACCEPTED, "UnsupportedValue", "tls is not for listeners of this protocol")
     } else if spec.filters.is_some() {
         Condition::no(ACCEPTED, "UnsupportedValue", "filters of a listener are not supported")
     } else {
@@ -233,6 +262,8 @@ fn listener(spec: &Listener, namespace: &str) -> ListenerPlan {
         accepted,
         resolved,
         conflicted: Condition::no(CONFLICTED, "NoConflicts", "No conflicts"),
+        certificates: vec![],
+        termination: None,
         resource: None,
     }
 }

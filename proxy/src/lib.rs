@@ -15,4 +15,5 @@ pub mod cli;
 pub mod control;
 mod request;
 pub mod serve;
+mod tls;
 mod upstream;

@@ -5,6 +5,8 @@
 
 use http::{HeaderMap, HeaderName, HeaderValue, Method, StatusCode, Version, header, request, response};
 
+use crate::filter::redirect::Scheme;
+
 const FORWARDED_FOR: HeaderName = HeaderName::from_static("x-forwarded-for");
 const FORWARDED_HOST: HeaderName = HeaderName::from_static("x-forwarded-host");
 const FORWARDED_PROTO: HeaderName = HeaderName::from_static("x-forwarded-proto");
@@ -86,8 +88,8 @@ fn names_upgrade(connection: &HeaderValue) -> bool {
 /// Prepares a request for its backend, before the route's filters: hop-by-hop headers go, `Host` is there and says what
 /// the request was routed by, the URI is in origin form, and the headers about the client are the proxy's.
 ///
-/// `client` is the peer's address as a header value; `has_body` is false when the request is known to have none.
-pub fn prepare_request(head: &mut request::Parts, client: &HeaderValue, has_body: bool) {
+/// `client` is the peer's address as a header value, and `scheme` what it speaks; `has_body` is false when the request is known to have none.
+pub fn prepare_request(head: &mut request::Parts, client: &HeaderValue, scheme: Scheme, has_body: bool) {
     let trailers = accepts_trailers(&head.headers);
     remove_hop_by_hop(&mut head.headers);
     if trailers {
@@ -103,7 +105,7 @@ pub fn prepare_request(head: &mut request::Parts, client: &HeaderValue, has_body
     }
     drop_impostors(&mut head.headers);
     head.headers.insert(FORWARDED_FOR, client.clone());
-    head.headers.insert(FORWARDED_PROTO, HeaderValue::from_static("http"));
+    head.headers.insert(FORWARDED_PROTO, HeaderValue::from_static(scheme.as_str()));
     match head.headers.get(header::HOST).cloned() {
         Some(host) => head.headers.insert(FORWARDED_HOST, host),
         None => head.headers.remove(FORWARDED_HOST),
@@ -162,13 +164,13 @@ fn join_cookies(headers: &mut HeaderMap) {
 mod tests {
     use http::{HeaderValue, Request, request::Parts};
 
-    use super::prepare_request;
+    use super::{Scheme, prepare_request};
 
     fn prepared(uri: &str, headers: &[(&str, &str)]) -> Parts {
         let request =
             headers.iter().fold(Request::builder().uri(uri), |request, (name, value)| request.header(*name, *value));
         let (mut head, ()) = request.body(()).expect("request").into_parts();
-        prepare_request(&mut head, &HeaderValue::from_static("192.0.2.1"), false);
+        prepare_request(&mut head, &HeaderValue::from_static("192.0.2.1"), Scheme::Http, false);
         head
     }
 

@@ -4,17 +4,21 @@
 //! one weight edit is one small message, and one endpoint that comes or goes is one too.
 
 mod listener;
+mod tls;
 
 use std::net::SocketAddr;
 
 use serde::{Deserialize, Serialize};
 
 pub use listener::{Clash, Listener, ListenerProtocol, Sharing, Taken, Transport};
+pub use tls::{Certificate, ClientValidation, PrivateKey, Termination};
 
 /// One resource with its kind.
 #[derive(Clone, Debug, PartialEq, Eq, Serialize, Deserialize)]
 #[serde(tag = "kind")]
 pub enum Resource {
+    /// `certificate/<id>`
+    Certificate(Certificate),
     /// `listener/<id>`
     Listener(Listener),
     /// `route/<id>`
@@ -27,6 +31,7 @@ impl Resource {
     /// The key under which it replaces or removes an earlier one.
     pub fn key(&self) -> String {
         match self {
+            Self::Certificate(certificate) => format!("certificate/{}", certificate.id),
             Self::Listener(listener) => format!("listener/{}", listener.id),
             Self::Route(route) => format!("route/{}", route.id),
             Self::Backend(backend) => format!("backend/{}", backend.id),

@@ -29,7 +29,7 @@ use crate::cells::{CellId, Cells};
 use crate::filter::{Cors, Filters, Redirection};
 use crate::matching::precedence::Precedence;
 use crate::matching::{Hosts, Matcher};
-use crate::model::{ListenerProtocol, Protocol, Resource, Transport};
+use crate::model::{Certificate, ListenerProtocol, Protocol, Resource, Sharing, Termination, Transport};
 use crate::pick::{self, Split};
 use crate::retry::Retry;
 use slots::Slots;
@@ -40,23 +40,43 @@ pub use compile::{BuildError, Compiler};
 /// Everything that a data plane serves at one moment.
 #[derive(Clone, Debug, Default)]
 pub struct Snapshot {
-    ports: Vec<(Bound, Hosts<Arc<ListenerTable>>)>,
+    ports: Vec<((Transport, u16), Port)>,
     routes: Slots<[Rule]>,
     backends: Slots<Backend>,
     /// Addresses that may get new requests, whichever backend they are of.
     wanted: Arc<HashMap<(SocketAddr, Protocol), Readiness>>,
+    certificates: Arc<BTreeMap<String, Arc<Certificate>>>,
 }
 
-/// What is bound, and its number.
-type Bound = (Transport, u16);
+/// The listeners of one port.
+#[derive(Clone, Debug)]
+struct Port {
+    sharing: Sharing,
+    listeners: Hosts<Arc<ListenerTable>>,
+}
 
-/// What is looked up on one listener.
+/// One listener, and what is looked up on it.
 #[derive(Clone, Debug, Default)]
-struct ListenerTable {
-    protocol: ListenerProtocol,
+pub struct ListenerTable {
+    /// Its id.
+    pub id: Arc<str>,
+    /// What is spoken.
+    pub protocol: ListenerProtocol,
+    /// How TLS is ended.
+    pub termination: Option<Arc<Termination>>,
     /// Port in the Gateway's spec.
     port: u16,
     hosts: Hosts<Arc<Vec<Candidate>>>,
+}
+
+impl ListenerTable {
+    fn find(&self, host: &str, path: &str, request: &request::Parts) -> Option<Matched> {
+        let mut candidates = self.hosts.matching(host).flat_map(|candidates| &**candidates);
+        let Candidate { condition, route } =
+            candidates.find(|candidate| candidate.condition.matcher.matches(path, request))?;
+        let prefix = condition.matcher.path.prefix_len();
+        Some(Matched { route: *route, rule: condition.rule, listener_port: self.port, prefix })
+    }
 }
 
 /// One match of one rule, among others in order of precedence.
@@ -85,6 +105,15 @@ pub struct Matched {
     pub listener_port: u16,
     /// Length of the path prefix that the rule matched, if it matched one.
     pub prefix: Option<usize>,
+}
+
+/// Why a request has no rule.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub enum Unmatched {
+    /// Nothing matches it.
+    NoRoute,
+    /// Its host belongs to another listener than the one that its connection was made to.
+    Misdirected,
 }
 
 /// A compiled rule.
@@ -197,30 +226,54 @@ impl Snapshot {
         self.ports.iter().filter(move |((of, _), _)| *of == transport).map(|((_, port), _)| *port)
     }
 
-    /// What is spoken on a port: of listeners that share it, what one of them speaks.
-    pub fn protocol(&self, transport: Transport, bind_port: u16) -> Option<ListenerProtocol> {
-        Some(self.listeners(transport, bind_port)?.any()?.protocol)
+    fn port(&self, transport: Transport, bind_port: u16) -> Option<&Port> {
+        self.ports.iter().find(|(place, _)| *place == (transport, bind_port)).map(|(_, port)| port)
     }
 
-    fn listeners(&self, transport: Transport, bind_port: u16) -> Option<&Hosts<Arc<ListenerTable>>> {
-        self.ports.iter().find(|(place, _)| *place == (transport, bind_port)).map(|(_, listeners)| listeners)
+    /// How the listeners of a port for streams are told apart; none when it is not served.
+    pub fn sharing(&self, bind_port: u16) -> Option<Sharing> {
+        Some(self.port(Transport::Tcp, bind_port)?.sharing)
     }
 
     /// The rule for what comes to a port with one listener and is passed on as it is: that of the oldest route.
     pub fn passing_rule(&self, transport: Transport, bind_port: u16) -> Option<&Rule> {
-        let listener = self.listeners(transport, bind_port)?.matching("").next()?;
+        let listener = self.port(transport, bind_port)?.listeners.matching("").next()?;
         let Candidate { condition, route } = listener.hosts.matching("").next()?.first()?;
         self.routes.get(*route)?.get(condition.rule as usize)
     }
 
+    /// The listener for a client's server name in lower case, which is empty where it has none.
+    pub fn listener<'a>(&'a self, bind_port: u16, server_name: &'a str) -> Option<&'a ListenerTable> {
+        self.port(Transport::Tcp, bind_port)?.listeners.matching(server_name).next().map(|listener| &**listener)
+    }
+
+    /// Every listener.
+    pub fn listeners(&self) -> impl Iterator<Item = &ListenerTable> {
+        self.ports.iter().flat_map(|(_, port)| port.listeners.values()).map(|listener| &**listener)
+    }
+
+    /// The certificate of this id.
+    pub fn certificate(&self, id: &str) -> Option<&Arc<Certificate>> {
+        self.certificates.get(id)
+    }
+
     /// The rule for a request that arrived on `bind_port` for `host` (normalised) and will be forwarded as `path`.
-    pub fn route(&self, bind_port: u16, host: &str, path: &str, request: &request::Parts) -> Option<Matched> {
-        let listener = self.listeners(Transport::Tcp, bind_port)?.matching(host).next()?;
-        let mut candidates = listener.hosts.matching(host).flat_map(|candidates| &**candidates);
-        let Candidate { condition, route } =
-            candidates.find(|candidate| candidate.condition.matcher.matches(path, request))?;
-        let prefix = condition.matcher.path.prefix_len();
-        Some(Matched { route: *route, rule: condition.rule, listener_port: listener.port, prefix })
+    /// `listener` is the id of that which the client's server name chose, if it chose one: a connection may have been
+    /// made for other hosts than those that it is used for.
+    pub fn route(
+        &self,
+        bind_port: u16,
+        listener: Option<&str>,
+        host: &str,
+        path: &str,
+        request: &request::Parts,
+    ) -> Result<Matched, Unmatched> {
+        let port = self.port(Transport::Tcp, bind_port).ok_or(Unmatched::NoRoute)?;
+        let owner = port.listeners.matching(host).next().ok_or(Unmatched::NoRoute)?;
+        if listener.is_some_and(|listener| *listener != *owner.id) {
+            return Err(Unmatched::Misdirected);
+        }
+        owner.find(host, path, request).ok_or(Unmatched::NoRoute)
     }
 
     /// The rule that was matched in this snapshot; none for what was matched in another one.

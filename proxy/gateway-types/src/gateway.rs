@@ -7,6 +7,8 @@ use kube::CustomResource;
 use serde::{Deserialize, Serialize};
 use serde_json::Value;
 
+use crate::tls::{GatewayTls, ListenerTls};
+
 /// Listeners that want an address.
 #[derive(CustomResource, Clone, Debug, PartialEq, Serialize, Deserialize)]
 #[kube(group = "gateway.networking.k8s.io", version = "v1", kind = "Gateway", plural = "gateways", namespaced)]
@@ -26,7 +28,7 @@ pub struct GatewaySpec {
     pub infrastructure: Option<GatewayInfrastructure>,
     /// TLS settings of the whole Gateway.
     #[serde(default, skip_serializing_if = "Option::is_none")]
-    pub tls: Option<Value>,
+    pub tls: Option<GatewayTls>,
 }
 
 /// One listener.
@@ -44,7 +46,7 @@ pub struct Listener {
     pub protocol: String,
     /// TLS settings.
     #[serde(default, skip_serializing_if = "Option::is_none")]
-    pub tls: Option<Value>,
+    pub tls: Option<ListenerTls>,
     /// Which routes may attach.
     #[serde(default, skip_serializing_if = "Option::is_none")]
     pub allowed_routes: Option<ListenerAllowedRoutes>,

@@ -18,6 +18,7 @@ mod http_route;
 mod l4_route;
 mod reference_grant;
 mod shared;
+mod tls;
 
 pub use gateway::{
     Gateway, GatewayAddress, GatewayInfrastructure, GatewaySpec, Listener, ListenerAllowedRoutes, NamespaceSelection,
@@ -33,6 +34,10 @@ pub use http_route::{
 pub use l4_route::{L4RouteRule, TcpRoute, TcpRouteSpec, UdpRoute, UdpRouteSpec};
 pub use reference_grant::{GrantFrom, GrantTo, ReferenceGrant, ReferenceGrantSpec};
 pub use shared::{ParentReference, Unknown};
+pub use tls::{
+    FrontendTls, FrontendTlsConfig, FrontendTlsPort, FrontendValidation, GatewayBackendTls, GatewayTls, ListenerTls,
+    ObjectReference,
+};
 
 /// The API group of everything here.
 pub const GROUP: &str = "gateway.networking.k8s.io";

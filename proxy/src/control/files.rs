@@ -9,6 +9,7 @@ use std::{
 };
 
 use anyhow::{Context as _, anyhow, bail};
+use k8s_openapi::{ByteString, api::core::v1::Secret};
 use serde::de::DeserializeOwned;
 use serde_json::{Value, json};
 use sluice_gateway_types::GatewayClass;
@@ -101,6 +102,8 @@ fn add_one(objects: &mut Objects, mut object: Value) -> anyhow::Result<()> {
             let labels: Option<BTreeMap<String, String>> = serde_json::from_value(object["metadata"]["labels"].take())?;
             objects.namespaces.insert(name, labels.unwrap_or_default());
         }
+        "ConfigMap" => drop(objects.config_maps.insert(key.clone(), Arc::new(read(object, &key)?))),
+        "Secret" => drop(objects.secrets.insert(key.clone(), Arc::new(secret(object, &key)?))),
         "ReferenceGrant" => objects.grants.push(Arc::new(read(object, &key)?)),
         "Service" => drop(objects.services.insert(key.clone(), Arc::new(read(object, &key)?))),
         "TCPRoute" => drop(objects.tcp_routes.insert(key.clone(), Arc::new(read(object, &key)?))),
@@ -110,15 +113,25 @@ fn add_one(objects: &mut Objects, mut object: Value) -> anyhow::Result<()> {
     Ok(())
 }
 
+/// A Secret as the API server stores it: what stands in `stringData` goes over what stands in `data`.
+fn secret(object: Value, name: &Name) -> anyhow::Result<Secret> {
+    let mut secret: Secret = read(object, name)?;
+    let texts = secret.string_data.take().unwrap_or_default();
+    let data = texts.into_iter().map(|(field, text)| (field, ByteString(text.into_bytes())));
+    secret.data.get_or_insert_default().extend(data);
+    Ok(secret)
+}
+
 fn read<K: DeserializeOwned>(object: Value, name: &Name) -> anyhow::Result<K> {
     serde_json::from_value(object).with_context(|| format!("cannot read {name}"))
 }
 
 fn complain(translation: &Translation) {
     for (name, gateway) in &translation.gateways {
-        for condition in gateway.listeners.iter().map(|listener| &listener.accepted).chain([&gateway.accepted]) {
+        let listeners = gateway.listeners.iter().flat_map(|listener| [&listener.accepted, &listener.resolved]);
+        for condition in listeners.chain([&gateway.accepted]) {
             if !condition.holds {
-                tracing::warn!(gateway = %name, reason = condition.reason, "Not accepted: {}", condition.message);
+                tracing::warn!(gateway = %name, reason = condition.reason, "{}: {}", condition.kind, condition.message);
             }
         }
     }
@@ -165,7 +178,7 @@ endpoints: [{addresses: [127.0.0.1]}]
     fn endpoints<'a>(resources: impl IntoIterator<Item = &'a Resource>) -> Vec<String> {
         let backends = resources.into_iter().filter_map(|resource| match resource {
             Resource::Backend(backend) => Some(&backend.endpoints),
-            Resource::Listener(_) | Resource::Route(_) => None,
+            Resource::Certificate(_) | Resource::Listener(_) | Resource::Route(_) => None,
         });
         backends.flatten().map(|endpoint| endpoint.address.to_string()).collect()
     }

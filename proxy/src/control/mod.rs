@@ -15,6 +15,7 @@ pub mod counters;
 pub mod effects;
 pub mod files;
 pub mod fleet;
+pub mod lookups;
 pub mod metrics;
 pub mod objects;
 pub mod ports;
@@ -35,7 +36,7 @@ use kube::{Client, Config};
 use tokio::{
     signal::unix::{SignalKind, signal},
     sync::{Notify, watch as channel},
-    time::sleep,
+    time::{sleep, sleep_until},
 };
 use tonic::transport::{Server, ServerTlsConfig};
 
@@ -45,6 +46,7 @@ use crate::control::{
     auth::{Accounts, TokenReviewer},
     effects::Effects,
     fleet::Fleet,
+    lookups::Lookups,
     metrics::Metrics,
     ports::PortAllocations,
     publish::Publisher,
@@ -129,13 +131,13 @@ async fn work(
     let effects = Effects::new(args, client, control);
     let translating = async {
         let mut ports = PortAllocations::from_range(args.ports.0.clone());
+        let mut lookups = Lookups::new(client);
         loop {
             serving.send_replace(caches.pods().serving);
-            let translation = step(args, control, &caches, &mut ports)?;
+            let translation = step(args, control, &caches, &mut lookups, &mut ports).await?;
             translated.send_replace(Arc::new(translation));
             ready.send_replace(true);
-            changed.notified().await;
-            sleep(COALESCE).await;
+            wait(&changed, &mut lookups).await;
         }
     };
     tokio::select! {
@@ -144,16 +146,39 @@ async fn work(
     }
 }
 
+/// Waits for a change of anything that was translated.
+async fn wait(changed: &Notify, lookups: &mut Lookups) {
+    loop {
+        tokio::select! {
+            () = changed.notified() => return sleep(COALESCE).await,
+            () = sleep_until(lookups.due()) => if lookups.refresh().await { return },
+        }
+    }
+}
+
 /// One translation, published.
-fn step(args: &Args, control: &Control, caches: &Caches, ports: &mut PortAllocations) -> anyhow::Result<Translation> {
+async fn step(
+    args: &Args,
+    control: &Control,
+    caches: &Caches,
+    lookups: &mut Lookups,
+    ports: &mut PortAllocations,
+) -> anyhow::Result<Translation> {
     let started = std::time::Instant::now();
-    let mut objects = caches.objects();
-    objects.address_pools.clone_from(&args.address_pool);
     let own = caches.own_services();
-    let classes = translate::class::plans(&objects, &args.controller_name);
-    let wanted = translate::gateway::wanted_ports(&objects, &classes);
-    ports.reconcile(&wanted, &services::in_service(own.values().map(|service| &**service)));
-    let translation = translate::translate(&objects, ports, &args.controller_name);
+    let translation = loop {
+        let mut objects = caches.objects();
+        objects.address_pools.clone_from(&args.address_pool);
+        lookups.fill(&mut objects);
+        let classes = translate::class::plans(&objects, &args.controller_name);
+        let wanted = translate::gateway::wanted_ports(&objects, &classes);
+        ports.reconcile(&wanted, &services::in_service(own.values().map(|service| &**service)));
+        let translation = translate::translate(&objects, ports, &args.controller_name);
+        // What it asked for and nobody had looked up may change it.
+        if !lookups.follow(&objects).await {
+            break translation;
+        }
+    };
     control.metrics.translation.observe(started.elapsed().as_secs_f64());
     let update = control.publisher.publish(translation.resources.clone()).context("cannot encode a resource")?;
     control.metrics.update.set(update);

@@ -4,11 +4,14 @@ use std::{
     collections::{BTreeMap, BTreeSet},
     fmt,
     net::IpAddr,
-    sync::Arc,
+    sync::{Arc, Mutex, PoisonError},
 };
 
 use k8s_openapi::{
-    api::{core::v1::Service, discovery::v1::EndpointSlice},
+    api::{
+        core::v1::{ConfigMap, Secret, Service},
+        discovery::v1::EndpointSlice,
+    },
     apimachinery::pkg::apis::meta::v1::ObjectMeta,
 };
 use sluice_gateway_types::{
@@ -151,8 +154,30 @@ impl<'a> AnyRoute<'a> {
     }
 }
 
+/// An object that is only looked up when something names it.
+#[derive(Clone, Debug, PartialEq, Eq, PartialOrd, Ord)]
+pub enum Asked {
+    /// A Secret.
+    Secret(Name),
+    /// A ConfigMap.
+    ConfigMap(Name),
+}
+
+impl Asked {
+    /// Its name.
+    pub fn name(&self) -> &Name {
+        match self {
+            Self::Secret(name) | Self::ConfigMap(name) => name,
+        }
+    }
+}
+
+/// What was asked for, noted by who answers.
+#[derive(Debug, Default)]
+pub struct Questions(Mutex<BTreeSet<Asked>>);
+
 /// The objects of one moment.
-#[derive(Clone, Debug, Default)]
+#[derive(Debug, Default)]
 pub struct Objects {
     /// Every GatewayClass, whoever minds it.
     pub classes: Vec<Arc<GatewayClass>>,
@@ -174,6 +199,12 @@ pub struct Objects {
     pub services: BTreeMap<Name, Arc<Service>>,
     /// EndpointSlices by the Service that they name.
     pub slices: BTreeMap<Name, Vec<Arc<EndpointSlice>>>,
+    /// Secrets that were looked up.
+    pub secrets: BTreeMap<Name, Arc<Secret>>,
+    /// ConfigMaps that were looked up.
+    pub config_maps: BTreeMap<Name, Arc<ConfigMap>>,
+    /// What was asked for of these, found or not.
+    pub questions: Questions,
     /// Addresses of our own pods, which no route may reach.
     pub own_addresses: BTreeSet<IpAddr>,
     /// Whether a Service may have any endpoint. In a cluster its authors are not trusted with what only the data plane
@@ -191,6 +222,27 @@ impl Objects {
         let tcp = self.tcp_routes.values().map(|route| AnyRoute::Tcp(route));
         let udp = self.udp_routes.values().map(|route| AnyRoute::Udp(route));
         grpc.chain(http).chain(tcp).chain(udp)
+    }
+
+    /// A Secret that something names and may name.
+    pub fn secret(&self, name: &Name) -> Option<&Secret> {
+        self.note(Asked::Secret(name.clone()));
+        self.secrets.get(name).map(|secret| &**secret)
+    }
+
+    /// A ConfigMap that something names and may name.
+    pub fn config_map(&self, name: &Name) -> Option<&ConfigMap> {
+        self.note(Asked::ConfigMap(name.clone()));
+        self.config_maps.get(name).map(|map| &**map)
+    }
+
+    fn note(&self, asked: Asked) {
+        self.questions.0.lock().unwrap_or_else(PoisonError::into_inner).insert(asked);
+    }
+
+    /// Secrets and ConfigMaps that were asked for so far, found or not.
+    pub fn asked(&self) -> BTreeSet<Asked> {
+        self.questions.0.lock().unwrap_or_else(PoisonError::into_inner).clone()
     }
 
     /// Adds a slice under the Service that it names, if it names one.

@@ -78,7 +78,7 @@ impl Published {
     ) -> BTreeMap<String, Vec<(i64, u64)>> {
         let routes = entries.values().filter_map(|entry| match &entry.resource {
             Resource::Route(route) => Some(route),
-            Resource::Backend(_) | Resource::Listener(_) => None,
+            Resource::Backend(_) | Resource::Certificate(_) | Resource::Listener(_) => None,
         });
         routes
             .map(|route| {
@@ -110,7 +110,7 @@ impl Published {
     pub fn backends_of(&self, route: &str) -> BTreeSet<&str> {
         let rules = match self.entries.get(&format!("route/{route}")).map(|entry| &entry.resource) {
             Some(Resource::Route(route)) => &route.rules[..],
-            Some(Resource::Backend(_) | Resource::Listener(_)) | None => &[],
+            Some(Resource::Backend(_) | Resource::Certificate(_) | Resource::Listener(_)) | None => &[],
         };
         rules.iter().flat_map(|rule| &rule.backends).map(|backend| backend.backend.as_str()).collect()
     }

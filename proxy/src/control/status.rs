@@ -63,6 +63,7 @@ pub fn gateway(live: &Value, plan: &GatewayPlan, reach: &Reach, published: &Publ
     let programmed = gateway_programmed(plan, reach, programmed_listeners, pending);
     let mut conditions = vec![plan.accepted.clone(), sticky(programmed, live, plan.generation)];
     conditions.extend(plan.resolved.clone());
+    conditions.extend(plan.insecure.clone());
     let mut status = object(live);
     status.insert("conditions".to_owned(), merge(list(live, "conditions"), &conditions, plan.generation, now).into());
     status.insert("listeners".to_owned(), Value::Array(listeners));

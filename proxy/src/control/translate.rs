@@ -22,8 +22,10 @@ pub mod protocol;
 pub mod reference;
 pub mod rivals;
 pub mod route;
+pub mod secrets;
 #[cfg(test)]
 mod tests;
+pub mod tls;
 
 use std::collections::{BTreeMap, BTreeSet};
 
@@ -71,8 +73,12 @@ pub fn translate(objects: &Objects, ports: &PortAllocations, controller: &str) -
     for reference in backends {
         insert(&mut resources, Resource::Backend(backend::backend(&reference, objects)));
     }
-    for listener in gateways.values().flat_map(|gateway| &gateway.listeners).filter_map(|plan| plan.resource.clone()) {
-        insert(&mut resources, Resource::Listener(listener));
+    for plan in gateways.values().flat_map(|gateway| &gateway.listeners) {
+        let Some(listener) = &plan.resource else { continue };
+        insert(&mut resources, Resource::Listener(listener.clone()));
+        for certificate in &plan.certificates {
+            insert(&mut resources, Resource::Certificate(certificate.clone()));
+        }
     }
     Translation { resources, classes, gateways, routes }
 }

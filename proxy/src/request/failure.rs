@@ -3,6 +3,7 @@
 use http::{HeaderValue, Response, StatusCode, header};
 use sluice_proxy_core::framing::Rejection;
 use sluice_proxy_core::grpc::{self, Code};
+use sluice_proxy_core::table::Unmatched;
 
 use super::body::ResponseBody;
 use crate::serve::counters::Outcome;
@@ -24,6 +25,8 @@ pub(crate) enum Failure {
         /// Whether the endpoint is on its way out.
         leaving: bool,
     },
+    /// Its host belongs to another listener than the one that its connection was made to.
+    Misdirected,
     /// The rule has no backend with any weight.
     NoBackend,
     /// The backend has no endpoint.
@@ -51,6 +54,15 @@ enum Source {
     Upstream,
 }
 
+impl From<Unmatched> for Failure {
+    fn from(unmatched: Unmatched) -> Self {
+        match unmatched {
+            Unmatched::NoRoute => Self::NoRoute,
+            Unmatched::Misdirected => Self::Misdirected,
+        }
+    }
+}
+
 impl Failure {
     /// An endpoint did not take a connection.
     pub(crate) fn to_connect(worker: &Worker, endpoint: &Endpoint, error: &ConnectError) -> Self {
@@ -73,6 +85,9 @@ impl Failure {
             Self::ClientBody => (Source::Client, StatusCode::BAD_REQUEST, "the request's body ended early\n"),
             Self::ConnectTimeout { .. } => {
                 (Source::Upstream, StatusCode::GATEWAY_TIMEOUT, "the backend did not take the connection in time\n")
+            }
+            Self::Misdirected => {
+                (Source::Client, StatusCode::MISDIRECTED_REQUEST, "the host needs a connection of its own\n")
             }
             Self::NoBackend => (Source::Configuration, StatusCode::INTERNAL_SERVER_ERROR, "the rule has no backend\n"),
             Self::NoEndpoint => {
@@ -100,6 +115,7 @@ impl Failure {
             Self::ClientBody => Code::Cancelled,
             Self::TooSlow => Code::DeadlineExceeded,
             Self::BadResponse
+            | Self::Misdirected
             | Self::NoEndpoint
             | Self::NoRoute
             | Self::Refused
@@ -119,6 +135,7 @@ impl Failure {
                 Outcome::ConnectionFailure
             }
             Self::BackendInvalid
+            | Self::Misdirected
             | Self::NoBackend
             | Self::NoEndpoint
             | Self::NoRoute

@@ -63,7 +63,8 @@ async fn answer(
     framing::path::normalise_request(head).map_err(Failure::Rejected)?;
     let snapshot = open.worker.snapshot();
     let host = host_of(head);
-    let matched = snapshot.route(open.connection.bind_port, &host, head.uri.path(), head).ok_or(Failure::NoRoute)?;
+    let (port, listener) = (open.connection.bind_port, open.connection.listener());
+    let matched = snapshot.route(port, listener, &host, head.uri.path(), head)?;
     drop(host);
     let rule = snapshot.rule(matched).ok_or(Failure::NoRoute)?;
     let Some(cors) = &rule.cors else { return act(open, &snapshot, matched, rule, head, body).await };
@@ -102,6 +103,7 @@ async fn act(
         Action::NoBackend => Err(Failure::NoBackend),
         Action::Redirect(redirection) => {
             let request = Redirected {
+                scheme: open.connection.scheme(),
                 host: &host_of(head),
                 listener_port: matched.listener_port,
                 path: head.uri.path(),
@@ -145,7 +147,7 @@ async fn forward_to(
     let backend = snapshot.backend(arm).filter(|_| arm.valid);
     let websocket =
         backend.is_some_and(|backend| backend.protocol == Protocol::Http1) && forward::asks_for_websocket(head);
-    forward::prepare_request(head, &open.connection.client, !body.is_end_stream());
+    forward::prepare_request(head, &open.connection.client, open.connection.scheme(), !body.is_end_stream());
     if websocket {
         forward::upgrade_to_websocket(&mut head.headers);
     }

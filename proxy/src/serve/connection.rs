@@ -4,23 +4,26 @@
 //! then is lost. So an idle connection is left open while we leave; its next response says `Connection: close`, and only
 //! at the very end is it closed. HTTP/2 has GOAWAY for that.
 
-use std::cell::{Cell, RefCell};
+use std::cell::{Cell, OnceCell, RefCell};
 use std::net::IpAddr;
 use std::pin::{Pin, pin};
 use std::rc::Rc;
+use std::sync::Arc;
 use std::sync::atomic::Ordering::Relaxed;
 use std::task::{Poll, Waker};
 
 use http::HeaderValue;
 use hyper::server::conn::{http1, http2};
 use hyper::service::service_fn;
+use sluice_proxy_core::filter::redirect::Scheme;
 use sluice_proxy_core::framing;
-use sluice_proxy_core::model::{ListenerProtocol, Transport};
+use sluice_proxy_core::model::Sharing;
 use tokio::net::TcpStream;
 
+use super::client::ClientStream;
 use super::wire::{Wire, sniff};
 use super::worker::{LocalExecutor, Worker};
-use super::{tcp, tunnel};
+use super::{secure, tcp, tunnel};
 use crate::request;
 use crate::upstream::Upgraded;
 
@@ -49,6 +52,8 @@ pub(crate) struct Connection {
     pub(crate) bind_port: u16,
     /// The client's address, as backends read it.
     pub(crate) client: HeaderValue,
+    /// The listener that the client's TLS chose.
+    listener: OnceCell<Arc<str>>,
     requests: Cell<u32>,
     phase: Cell<Phase>,
     since: Cell<u32>,
@@ -87,6 +92,7 @@ impl Connection {
         Some(Self {
             bind_port,
             client: HeaderValue::try_from(peer.to_canonical().to_string()).ok()?,
+            listener: OnceCell::new(),
             requests: Cell::new(0),
             phase: Cell::new(Phase::Idle),
             since: Cell::new(worker.now()),
@@ -116,6 +122,26 @@ impl Connection {
         if matches!(self.phase.get(), Phase::Busy | Phase::Tunnel) {
             self.since.set(now);
         }
+    }
+
+    /// The client's TLS chose a listener, which it can do once.
+    pub(super) fn belongs_to(&self, listener: Arc<str>) {
+        let _ = self.listener.set(listener);
+    }
+
+    /// The listener that the client's TLS chose.
+    pub(crate) fn listener(&self) -> Option<&str> {
+        self.listener.get().map(|listener| &**listener)
+    }
+
+    /// What the client speaks.
+    pub(crate) fn scheme(&self) -> Scheme {
+        if self.listener.get().is_some() { Scheme::Https } else { Scheme::Http }
+    }
+
+    /// What it waits for.
+    pub(super) fn phase(&self) -> Phase {
+        self.phase.get()
     }
 
     /// What it waits for from now on.
@@ -213,11 +239,7 @@ impl Drop for Open {
 pub(crate) async fn serve(worker: Rc<Worker>, stream: std::net::TcpStream, peer: IpAddr, port: u16) {
     if let Some(connection) = Connection::new(&worker, peer, port).map(Rc::new) {
         let place = worker.connections.borrow_mut().insert(Rc::clone(&connection));
-        let served = match worker.snapshot().protocol(Transport::Tcp, port) {
-            // Apart, so that connections of HTTP are no larger for it.
-            Some(ListenerProtocol::Tcp) => Box::pin(tcp::serve(&worker, &connection, stream)).await.map_err(Into::into),
-            _ => serve_stream(&worker, stream, &connection).await,
-        };
+        let served = serve_stream(&worker, stream, &connection).await;
         if let Err(error) = served {
             tracing::debug!(%peer, %error, "A connection ended");
         }
@@ -233,7 +255,30 @@ async fn serve_stream(
     stream: std::net::TcpStream,
     connection: &Rc<Connection>,
 ) -> Result<(), ServeError> {
-    let mut stream = TcpStream::from_std(stream)?;
+    // Asked before, so that the connection does not keep the snapshot as long as it lives.
+    let sharing = worker.snapshot().sharing(connection.bind_port);
+    // What is not HTTP in the clear is kept apart, so that this is no larger for it.
+    match sharing {
+        Some(Sharing::Nothing) => Ok(Box::pin(tcp::serve(worker, connection, stream)).await?),
+        Some(Sharing::ServerName) => {
+            let accepted = Box::pin(secure::accept(worker, connection, TcpStream::from_std(stream)?)).await?;
+            match accepted {
+                Some(stream) => Box::pin(serve_http(worker, stream, connection)).await,
+                None => Ok(()),
+            }
+        }
+        Some(Sharing::Host) | None => {
+            serve_http(worker, ClientStream::Plain(TcpStream::from_std(stream)?), connection).await
+        }
+    }
+}
+
+/// Serves HTTP of either version.
+async fn serve_http(
+    worker: &Rc<Worker>,
+    mut stream: ClientStream,
+    connection: &Rc<Connection>,
+) -> Result<(), ServeError> {
     let sniffed = {
         let mut sniffing = pin!(sniff(&mut stream, || connection.note_read(worker.now())));
         // A client that has not said anything yet has nothing to lose.
@@ -261,7 +306,7 @@ async fn serve_http1(
     worker: &Rc<Worker>,
     wire: Wire,
     connection: &Rc<Connection>,
-) -> hyper::Result<Option<(TcpStream, Upgraded)>> {
+) -> hyper::Result<Option<(ClientStream, Upgraded)>> {
     let service = service_fn(|request| request::handle(Rc::clone(worker), Rc::clone(connection), request));
     let mut serving = http1::Builder::new()
         .max_headers(framing::MAX_FIELDS)

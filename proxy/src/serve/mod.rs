@@ -5,13 +5,16 @@
 
 mod accounts;
 mod admin;
+mod client;
 pub(crate) mod connection;
 pub(crate) mod counters;
 mod drain;
 mod exporter;
 mod folder;
+mod hello;
 mod listener;
 mod plane;
+mod secure;
 mod state;
 mod stream;
 mod tcp;

@@ -16,7 +16,8 @@ use tokio::sync::{oneshot, watch};
 
 use super::accounts::Accounts;
 use super::listener::{self, Accepting};
-use super::worker::{Message, WorkerHandle};
+use super::worker::{Message, Served, WorkerHandle};
+use crate::tls::acceptors::Acceptors;
 
 /// Resources by key.
 pub(crate) type Resources = BTreeMap<String, Resource>;
@@ -72,6 +73,7 @@ pub(crate) struct Plane {
     pub(super) update: Cell<u64>,
     pub(super) stage: watch::Sender<Stage>,
     bind: Option<IpAddr>,
+    acceptors: RefCell<Arc<Acceptors>>,
     listeners: RefCell<HashMap<u16, Accepting>>,
     /// UDP ports, each of which has a socket in every worker.
     datagrams: RefCell<BTreeSet<u16>>,
@@ -106,6 +108,7 @@ impl Plane {
             update: Cell::new(0),
             stage: watch::Sender::new(Stage::Starting),
             bind,
+            acceptors: RefCell::default(),
             listeners: RefCell::default(),
             datagrams: RefCell::default(),
         }))
@@ -116,7 +119,9 @@ impl Plane {
     pub(crate) async fn apply(&self, update: u64, resources: &Resources, changed: &Changed) -> Result<(), ApplyError> {
         let snapshot = Arc::new(self.compile(resources, changed)?);
         let bound = self.bind_new(&snapshot)?;
-        self.swap(&snapshot).await?;
+        let acceptors = Arc::new(self.acceptors.borrow().next(&snapshot));
+        self.swap(&Served { snapshot: Arc::clone(&snapshot), acceptors: Arc::clone(&acceptors) }).await?;
+        *self.acceptors.borrow_mut() = acceptors;
         self.listen(bound, &snapshot);
         let mut snapshots = self.snapshots.borrow_mut();
         let earlier = std::mem::replace(&mut snapshots.current, snapshot);
@@ -183,12 +188,12 @@ impl Plane {
         *datagrams = wanted;
     }
 
-    async fn swap(&self, snapshot: &Arc<Snapshot>) -> Result<(), ApplyError> {
+    async fn swap(&self, next: &Served) -> Result<(), ApplyError> {
         let mut served = Vec::with_capacity(self.workers.len());
         for worker in &*self.workers {
             let (sender, receiver) = oneshot::channel();
             // A worker that is gone has dropped its inbox, which the receiver reports.
-            let _ = worker.messages.send(Message::Swap(Arc::clone(snapshot), sender));
+            let _ = worker.messages.send(Message::Swap(next.clone(), sender));
             served.push(receiver);
         }
         for (number, served) in served.into_iter().enumerate() {

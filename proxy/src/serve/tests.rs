@@ -13,5 +13,6 @@ mod routing;
 mod stream;
 mod swaps;
 mod tcp;
+mod tls;
 mod udp;
 mod websocket;

@@ -7,14 +7,14 @@ use std::rc::Rc;
 use std::task::{Context, Poll};
 
 use tokio::io::{AsyncRead, AsyncWrite, AsyncWriteExt, ReadBuf, copy_bidirectional};
-use tokio::net::TcpStream;
 
+use super::client::ClientStream;
 use super::connection::{Connection, Open, Order, Phase, until};
 use super::worker::Worker;
 use crate::upstream::Upgraded;
 
 /// Passes bytes between a client and its backend.
-pub(super) async fn run(worker: &Rc<Worker>, connection: &Rc<Connection>, client: TcpStream, backend: Upgraded) {
+pub(super) async fn run(worker: &Rc<Worker>, connection: &Rc<Connection>, client: ClientStream, backend: Upgraded) {
     // It is open as long as a request is, for whoever waits for the end.
     let open = Open::new(Rc::clone(worker), Rc::clone(connection));
     connection.enter(Phase::Tunnel, worker.now());
@@ -38,7 +38,7 @@ pub(super) async fn run(worker: &Rc<Worker>, connection: &Rc<Connection>, client
 
 /// The client's side, of which the connection hears when bytes come or go.
 struct Noted {
-    stream: TcpStream,
+    stream: ClientStream,
     open: Open,
 }
 

@@ -8,8 +8,8 @@ use std::task::{Context, Poll, ready};
 use hyper::rt::{Read, ReadBufCursor, Write};
 use sluice_proxy_core::framing::scanner::{Scanner, Violation};
 use tokio::io::{AsyncRead, AsyncReadExt, AsyncWrite, ReadBuf};
-use tokio::net::TcpStream;
 
+use super::client::ClientStream;
 use super::connection::Connection;
 use super::worker::Worker;
 
@@ -39,7 +39,7 @@ pub(super) struct Head {
 }
 
 /// Reads until it is clear which HTTP the client speaks.
-pub(super) async fn sniff(stream: &mut TcpStream, note_read: impl Fn()) -> io::Result<Sniffed> {
+pub(super) async fn sniff(stream: &mut ClientStream, note_read: impl Fn()) -> io::Result<Sniffed> {
     let mut bytes = [0; PREFACE.len()];
     let mut length = 0;
     while length < PREFACE.len() && bytes[..length] == PREFACE[..length] {
@@ -57,7 +57,7 @@ pub(super) async fn sniff(stream: &mut TcpStream, note_read: impl Fn()) -> io::R
 /// A client's connection for hyper.
 #[derive(Debug)]
 pub(super) struct Wire {
-    stream: TcpStream,
+    stream: ClientStream,
     head: Head,
     /// None where the protocol has frames of its own.
     scanner: Option<Scanner>,
@@ -67,13 +67,13 @@ pub(super) struct Wire {
 }
 
 impl Wire {
-    pub(super) fn new(stream: TcpStream, sniffed: Sniffed, connection: Rc<Connection>, worker: Rc<Worker>) -> Self {
+    pub(super) fn new(stream: ClientStream, sniffed: Sniffed, connection: Rc<Connection>, worker: Rc<Worker>) -> Self {
         let scanner = (!sniffed.http2).then(Scanner::default);
         Self { stream, head: sniffed.bytes, scanner, refused: false, connection, worker }
     }
 
     /// The connection, for what it has become; none when something on it was refused or is still to be read.
-    pub(super) fn into_stream(self) -> Option<TcpStream> {
+    pub(super) fn into_stream(self) -> Option<ClientStream> {
         (!self.refused && self.head.from == self.head.to).then_some(self.stream)
     }
 

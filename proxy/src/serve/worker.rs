@@ -22,6 +22,7 @@ use super::connection::{self, Connection};
 use super::counters::{BUCKETS, WorkerCells};
 use super::udp::Flows;
 use super::wire::SCRATCH;
+use crate::tls::acceptors::Acceptors;
 use crate::upstream::{Lease, Pools};
 
 /// Requests in flight of one cell, by age.
@@ -58,7 +59,7 @@ pub(crate) enum Message {
         spread: Duration,
     },
     /// Serve this snapshot from now on, and say so.
-    Swap(Arc<Snapshot>, oneshot::Sender<()>),
+    Swap(Served, oneshot::Sender<()>),
 }
 
 /// How busy a worker is, for whoever hands out connections and waits for the end.
@@ -119,14 +120,17 @@ pub(crate) struct Worker {
 
 /// A snapshot as a worker holds it: counted on this thread alone, so that a request takes hold of it without touching a
 /// count that other threads use.
-#[derive(Debug, Default)]
-pub(crate) struct Served(Arc<Snapshot>);
+#[derive(Clone, Debug, Default)]
+pub(crate) struct Served {
+    pub(crate) snapshot: Arc<Snapshot>,
+    pub(crate) acceptors: Arc<Acceptors>,
+}
 
 impl Deref for Served {
     type Target = Snapshot;
 
     fn deref(&self) -> &Snapshot {
-        &self.0
+        &self.snapshot
     }
 }
 
@@ -193,12 +197,12 @@ impl Worker {
             Message::CloseDatagrams(port) => self.flows.close(port),
             Message::Datagrams { socket, port } => self.flows.listen(self, port, socket),
             Message::Drain { spread } => self.drain(spread.as_secs() as u32),
-            Message::Swap(snapshot, served) => {
-                if !snapshot.has_endpoints_of(&self.snapshot.borrow()) {
-                    self.pools.follow(&snapshot);
+            Message::Swap(next, served) => {
+                if !next.has_endpoints_of(&self.snapshot.borrow()) {
+                    self.pools.follow(&next);
                 }
-                self.flows.follow(&snapshot);
-                *self.snapshot.borrow_mut() = Rc::new(Served(snapshot));
+                self.flows.follow(&next.snapshot);
+                *self.snapshot.borrow_mut() = Rc::new(next);
                 let _ = served.send(());
             }
         }

@@ -17,9 +17,12 @@ pub struct Redirection {
     port: Option<u16>,
 }
 
+/// What is spoken between a client and the proxy.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
-enum Scheme {
+pub enum Scheme {
+    /// In the clear.
     Http,
+    /// In TLS.
     Https,
 }
 
@@ -32,7 +35,8 @@ impl Scheme {
         }
     }
 
-    fn as_str(self) -> &'static str {
+    /// As in a URI.
+    pub fn as_str(self) -> &'static str {
         match self {
             Self::Http => "http",
             Self::Https => "https",
@@ -50,6 +54,8 @@ impl Scheme {
 /// What a redirect takes from the request where it says nothing itself.
 #[derive(Clone, Copy, Debug)]
 pub struct Redirected<'a> {
+    /// What the client speaks.
+    pub scheme: Scheme,
     /// Host without port.
     pub host: &'a str,
     /// Port of the listener in the Gateway's spec.
@@ -83,7 +89,7 @@ impl Redirection {
     /// Port, from the API's documentation: the redirect's; else, when it names a scheme, that scheme's; else the
     /// listener's. A port that its scheme implies is left out.
     pub fn location(&self, request: &Redirected<'_>) -> Option<HeaderValue> {
-        let scheme = self.scheme.unwrap_or(Scheme::Http);
+        let scheme = self.scheme.unwrap_or(request.scheme);
         let host = self.hostname.as_deref().unwrap_or(request.host);
         let port = self.port.or_else(|| self.scheme.map(Scheme::port)).unwrap_or(request.listener_port);
         let mut location = format!("{}://{host}", scheme.as_str());
@@ -105,11 +111,17 @@ impl Redirection {
 
 #[cfg(test)]
 mod tests {
-    use super::{Redirected, Redirection};
+    use super::{Redirected, Redirection, Scheme};
     use crate::model::{PathEdit, Redirect};
 
-    const REQUEST: Redirected<'_> =
-        Redirected { host: "example.org", listener_port: 80, path: "/a/b", query: Some("q=1"), prefix: Some(2) };
+    const REQUEST: Redirected<'_> = Redirected {
+        scheme: Scheme::Http,
+        host: "example.org",
+        listener_port: 80,
+        path: "/a/b",
+        query: Some("q=1"),
+        prefix: Some(2),
+    };
 
     fn redirect() -> Redirect {
         Redirect { scheme: None, hostname: None, path: None, port: None, status: 302 }
@@ -138,6 +150,16 @@ mod tests {
         ];
         for (redirect, port, expected) in cases {
             assert_eq!(location(&redirect, port), expected);
+        }
+    }
+
+    #[test]
+    fn what_the_client_speaks_stays() {
+        let cases = [(443, "https://example.org/a/b?q=1"), (80, "https://example.org:80/a/b?q=1")];
+        for (listener_port, expected) in cases {
+            let request = Redirected { scheme: Scheme::Https, listener_port, ..REQUEST };
+            let location = Redirection::compile(&redirect()).expect("redirect").location(&request);
+            assert_eq!(location.expect("location"), expected);
         }
     }
 

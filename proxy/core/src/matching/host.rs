@@ -45,9 +45,9 @@ impl<T> Hosts<T> {
         exact.into_iter().chain(wildcard).chain(&self.any)
     }
 
-    /// Any one of the values.
-    pub fn any(&self) -> Option<&T> {
-        self.any.as_ref().or_else(|| self.exact.values().chain(self.wildcard.values()).next())
+    /// Every value.
+    pub fn values(&self) -> impl Iterator<Item = &T> {
+        self.exact.values().chain(self.wildcard.values()).chain(&self.any)
     }
 
     /// Removes the value of a host name as written in the API.

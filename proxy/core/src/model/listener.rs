@@ -6,6 +6,8 @@ use std::fmt;
 
 use serde::{Deserialize, Serialize};
 
+use super::tls::Termination;
+
 /// One listener of a Gateway.
 #[derive(Clone, Debug, PartialEq, Eq, Serialize, Deserialize)]
 pub struct Listener {
@@ -21,12 +23,15 @@ pub struct Listener {
     /// Lower-case host name, exact or with a leading `*.`; none means every host, and stands for TCP and UDP always.
     #[serde(default, skip_serializing_if = "Option::is_none")]
     pub hostname: Option<String>,
+    /// How TLS is ended; where it is not ended here, none.
+    #[serde(default, skip_serializing_if = "Option::is_none")]
+    pub termination: Option<Termination>,
 }
 
 impl Listener {
     /// A listener for HTTP of every host.
     pub fn http(id: impl Into<String>, bind_port: u16, port: u16) -> Self {
-        Self { id: id.into(), bind_port, port, protocol: ListenerProtocol::Http, hostname: None }
+        Self { id: id.into(), bind_port, port, protocol: ListenerProtocol::Http, hostname: None, termination: None }
     }
 }
 
@@ -101,8 +106,8 @@ impl ListenerProtocol {
     /// Whether data planes serve it.
     pub fn is_served(self) -> bool {
         match self {
-            Self::Http | Self::Tcp | Self::Udp => true,
-            Self::Https | Self::Tls => false,
+            Self::Http | Self::Https | Self::Tcp | Self::Udp => true,
+            Self::Tls => false,
         }
     }
 

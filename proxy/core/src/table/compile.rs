@@ -62,6 +62,7 @@ struct Changes<'a> {
     /// All of them, when one differs.
     listeners: Option<Listeners>,
     backends: Vec<(String, Option<&'a model::Backend>)>,
+    certificates: Vec<(String, Option<&'a model::Certificate>)>,
     gone: Vec<String>,
     routes: Vec<Prepared<'a>>,
 }
@@ -86,6 +87,7 @@ impl Compiler {
         for (id, backend) in std::mem::take(&mut prepared.backends) {
             self.put_backend(&mut next, &id, backend);
         }
+        put_certificates(&mut next, &prepared.certificates);
         self.put_routes(&mut next, prepared);
         self.current = next.clone();
         Ok(next)
@@ -100,7 +102,8 @@ impl Compiler {
     pub fn keys(&self) -> impl Iterator<Item = String> {
         let backends = self.current.backends.iter().map(|backend| format!("backend/{}", backend.id));
         let listeners = self.listeners.keys().map(|id| format!("listener/{id}"));
-        backends.chain(listeners).chain(self.routes.keys().map(|id| format!("route/{id}")))
+        let certificates = self.current.certificates.keys().map(|id| format!("certificate/{id}"));
+        backends.chain(certificates).chain(listeners).chain(self.routes.keys().map(|id| format!("route/{id}")))
     }
 
     /// Whether nothing is kept of what is gone.
@@ -119,6 +122,9 @@ impl Compiler {
         for (key, resource) in changes {
             match (resource, key.split_once('/')) {
                 (Some(Resource::Backend(backend)), _) => prepared.backends.push((backend.id.clone(), Some(backend))),
+                (Some(Resource::Certificate(certificate)), _) => {
+                    prepared.certificates.push((certificate.id.clone(), Some(certificate)));
+                }
                 (Some(Resource::Listener(listener)), _) => drop(listeners.insert(listener.id.clone(), Some(listener))),
                 (Some(Resource::Route(route)), _) => {
                     if self.routes.get(route.id.as_str()).is_none_or(|known| known.source != *route) {
@@ -127,6 +133,7 @@ impl Compiler {
                     }
                 }
                 (None, Some(("backend", id))) => prepared.backends.push((id.to_owned(), None)),
+                (None, Some(("certificate", id))) => prepared.certificates.push((id.to_owned(), None)),
                 (None, Some(("listener", id))) => drop(listeners.insert(id.to_owned(), None)),
                 (None, Some(("route", id))) => prepared.gone.push(id.to_owned()),
                 (None, _) => {}
@@ -255,6 +262,20 @@ impl Compiler {
             next.routes.set(known.slot, None);
             self.backends.release_all(&known.uses);
             self.places.give_back(known.slot);
+        }
+    }
+}
+
+/// One that is as before stays the same, so that what was made of it does.
+fn put_certificates(next: &mut Snapshot, changes: &[(String, Option<&model::Certificate>)]) {
+    for (id, certificate) in changes {
+        if next.certificates.get(id).map(|known| &**known) == *certificate {
+            continue;
+        }
+        let certificates = Arc::make_mut(&mut next.certificates);
+        match certificate {
+            Some(certificate) => drop(certificates.insert(id.clone(), Arc::new((*certificate).clone()))),
+            None => drop(certificates.remove(id)),
         }
     }
 }

@@ -5,7 +5,7 @@ use std::sync::Arc;
 
 use super::build::Problem;
 use super::compile::BuildError;
-use super::{Candidate, Condition, ListenerTable, Snapshot};
+use super::{Candidate, Condition, ListenerTable, Port, Snapshot};
 use crate::matching::Hosts;
 use crate::model::{Listener, Route, Taken, Transport};
 
@@ -43,11 +43,17 @@ impl<'a> Placing<'a> {
 
     /// Begins anew: every listener, without any route.
     pub(super) fn clear(&mut self) {
-        let mut ports = BTreeMap::<(Transport, u16), Hosts<Arc<ListenerTable>>>::new();
+        let mut ports = BTreeMap::<(Transport, u16), Port>::new();
         for listener in self.listeners.values() {
-            let table = ports.entry(place(listener)).or_default().entry(listener.hostname.as_deref());
-            *table =
-                Arc::new(ListenerTable { protocol: listener.protocol, port: listener.port, hosts: Hosts::default() });
+            let free = || Port { sharing: listener.protocol.sharing(), listeners: Hosts::default() };
+            let port = ports.entry(place(listener)).or_insert_with(free);
+            *port.listeners.entry(listener.hostname.as_deref()) = Arc::new(ListenerTable {
+                id: listener.id.as_str().into(),
+                protocol: listener.protocol,
+                termination: listener.termination.clone().map(Arc::new),
+                port: listener.port,
+                hosts: Hosts::default(),
+            });
         }
         self.snapshot.ports = ports.into_iter().collect();
     }
@@ -108,7 +114,7 @@ impl<'a> Placing<'a> {
 
 fn table<'s>(snapshot: &'s mut Snapshot, listener: &Listener) -> Option<&'s mut ListenerTable> {
     let position = snapshot.ports.binary_search_by_key(&place(listener), |(place, _)| *place).ok()?;
-    Some(Arc::make_mut(snapshot.ports[position].1.entry(listener.hostname.as_deref())))
+    Some(Arc::make_mut(snapshot.ports[position].1.listeners.entry(listener.hostname.as_deref())))
 }
 
 /// Where a listener is bound.

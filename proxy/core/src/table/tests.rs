@@ -5,7 +5,7 @@ mod changes;
 use http::Request;
 use proptest::prelude::{Just, Strategy, any, prop, prop_oneof, proptest};
 
-use super::{Action, Problem, Readiness, Snapshot};
+use super::{Action, Problem, Readiness, Snapshot, Unmatched};
 use crate::cells::Cells;
 use crate::model::{
     Backend, Endpoint, GrpcMethod, Listener, ListenerProtocol, Match, PathMatch, Protocol, Resource, Route, Rule,
@@ -56,7 +56,7 @@ fn build(resources: &[Resource]) -> Snapshot {
 
 fn found(snapshot: &Snapshot, host: &str, request: &Request<()>) -> Option<String> {
     let (head, ()) = request.clone().into_parts();
-    let matched = snapshot.route(8080, host, head.uri.path(), &head)?;
+    let matched = snapshot.route(8080, None, host, head.uri.path(), &head).ok()?;
     match &snapshot.rule(matched)?.action {
         Action::Forward { arms, .. } => Some(arms[0].backend.to_string()),
         Action::NoBackend | Action::Redirect(_) => None,
@@ -93,7 +93,7 @@ fn host_names_isolate_listeners_and_fall_through_between_routes() {
         assert_eq!(found(&snapshot, host, &get(path)).as_deref(), expected, "{host}{path}");
     }
     let (head, ()) = get("/").into_parts();
-    assert_eq!(snapshot.route(9090, "anything.org", "/", &head), None);
+    assert_eq!(snapshot.route(9090, None, "anything.org", "/", &head), Err(Unmatched::NoRoute));
 }
 
 #[test]
@@ -257,6 +257,48 @@ fn a_bad_resource_is_named() {
     assert!(matches!(problem(&[Resource::Listener(of_tls)]).problem, Problem::Protocol(ListenerProtocol::Tls)));
 }
 
+/// The table of the specification (GEP-3567): connections by server name, requests by host.
+#[test]
+fn a_request_for_another_listener_than_its_connections_is_misdirected() {
+    let secure = |id: &str, hostname: Option<&str>| {
+        let hostname = hostname.map(Into::into);
+        Resource::Listener(Listener { protocol: ListenerProtocol::Https, hostname, ..Listener::http(id, 8080, 443) })
+    };
+    let hosts = ["example.org", "second-example.org", "third-example.wildcard.org", "fourth-example.wildcard.org"];
+    let listeners = ["any", "second", "wildcard", "fourth"];
+    let snapshot = build(&[
+        secure("any", None),
+        secure("second", Some("second-example.org")),
+        secure("wildcard", Some("*.wildcard.org")),
+        secure("fourth", Some("fourth-example.wildcard.org")),
+        Resource::Route(route("r", &listeners, &[hosts[0], hosts[1], "*.wildcard.org"], vec![(prefix("/"), "a")])),
+    ]);
+    let cases = [
+        ("example.org", "example.org", Ok(())),
+        ("example.org", "second-example.org", Err(Unmatched::Misdirected)),
+        ("example.org", "unknown-example.org", Err(Unmatched::NoRoute)),
+        ("second-example.org", "second-example.org", Ok(())),
+        ("second-example.org", "example.org", Err(Unmatched::Misdirected)),
+        ("second-example.org", "unknown-example.org", Err(Unmatched::Misdirected)),
+        ("third-example.wildcard.org", "third-example.wildcard.org", Ok(())),
+        ("third-example.wildcard.org", "fith-example.wildcard.org", Ok(())),
+        ("third-example.wildcard.org", "fourth-example.wildcard.org", Err(Unmatched::Misdirected)),
+        ("third-example.wildcard.org", "second-example.org", Err(Unmatched::Misdirected)),
+        ("third-example.wildcard.org", "unknown-example.org", Err(Unmatched::Misdirected)),
+        ("fourth-example.wildcard.org", "fourth-example.wildcard.org", Ok(())),
+        ("fourth-example.wildcard.org", "fith-example.wildcard.org", Err(Unmatched::Misdirected)),
+        ("unknown-example.org", "example.org", Ok(())),
+        ("unknown-example.org", "unknown-example.org", Err(Unmatched::NoRoute)),
+        ("", "example.org", Ok(())),
+    ];
+    let (head, ()) = Request::get("/").body(()).expect("request").into_parts();
+    for (server_name, host, expected) in cases {
+        let listener = snapshot.listener(8080, server_name).expect("a listener");
+        let found = snapshot.route(8080, Some(&listener.id), host, "/", &head).map(drop);
+        assert_eq!(found, expected, "{server_name} -> {host}");
+    }
+}
+
 fn text() -> impl Strategy<Value = String> {
     prop_oneof![Just(String::new()), "[a-c*./]{0,6}", "[ -~]{0,8}", any::<String>()]
 }
@@ -309,7 +351,7 @@ proptest! {
         if let Ok(snapshot) = Snapshot::build(&resources, &mut Cells::default()) {
             let (head, ()) = get(&path).into_parts();
             for port in 0..3 {
-                if let Some(matched) = snapshot.route(port, &host, &path, &head) {
+                if let Ok(matched) = snapshot.route(port, None, &host, &path, &head) {
                     snapshot.rule(matched);
                 }
             }
@@ -333,7 +375,7 @@ fn timeouts_mirrors_and_filters_of_a_rule_are_compiled() {
     };
     let snapshot = with(rule).expect("snapshot");
     let (head, ()) = get("/").into_parts();
-    let rule = snapshot.rule(snapshot.route(8080, "h", "/", &head).expect("a match")).expect("a rule");
+    let rule = snapshot.rule(snapshot.route(8080, None, "h", "/", &head).expect("a match")).expect("a rule");
     assert_eq!((rule.request_timeout, rule.backend_timeout), (None, Some(std::time::Duration::from_millis(500))));
     let takes = |random: u64| rule.mirrors.iter().map(|mirror| mirror.takes(random)).collect::<Vec<_>>();
     assert_eq!(takes(0), [true, false, true]);

@@ -6,13 +6,16 @@ use crate::control::{
 };
 
 /// Features of the conformance suite that this implementation has, in the order that the specification asks for.
-pub const SUPPORTED_FEATURES: [&str; 40] = [
+pub const SUPPORTED_FEATURES: [&str; 43] = [
     "GRPCRoute",
     "GRPCRouteNamedRouteRule",
     "GRPCRouteRequestHeaderModifier",
     "Gateway",
     "GatewayAddressEmpty",
+    "GatewayFrontendClientCertificateValidation",
+    "GatewayFrontendClientCertificateValidationInsecureFallback",
     "GatewayHTTPListenerIsolation",
+    "GatewayHTTPSListenerDetectMisdirectedRequests",
     "GatewayInfrastructure",
     "GatewayPort8080",
     "GatewayRouteHostnameIntersectionPrecedence",

@@ -50,9 +50,12 @@ pub const RESOLVED_REFS: &str = "ResolvedRefs";
 /// Condition `Conflicted`.
 pub const CONFLICTED: &str = "Conflicted";
 
+/// Condition `InsecureFrontendValidationMode`.
+pub const INSECURE_FRONTEND: &str = "InsecureFrontendValidationMode";
+
 /// Types that only the controller of a Gateway writes: one of them that is not wanted any more is dropped. Every other
 /// type belongs to somebody else and stays.
-const OURS: [&str; 4] = [ACCEPTED, PROGRAMMED, RESOLVED_REFS, CONFLICTED];
+const OURS: [&str; 5] = [ACCEPTED, PROGRAMMED, RESOLVED_REFS, CONFLICTED, INSECURE_FRONTEND];
 
 /// Conditions as they are to be written over `live`: the wanted ones with `generation`, their transition time kept where
 /// the status is the same, and foreign ones untouched. Positions are kept, so that nothing changes without need.

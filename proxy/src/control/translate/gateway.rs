@@ -15,6 +15,8 @@ use crate::control::{
         class::ClassPlan,
         conditions::{ACCEPTED, CONFLICTED, Condition, RESOLVED_REFS},
         host, protocol,
+        reference::From,
+        tls,
     },
 };
 
@@ -29,6 +31,8 @@ pub struct GatewayPlan {
     pub accepted: Condition,
     /// Only where there is something to resolve.
     pub resolved: Option<Condition>,
+    /// Said where clients are let in whose certificates are not valid.
+    pub insecure: Option<Condition>,
     /// The address that it asks for.
     pub address: WantedAddress,
     /// In the order of the spec.
@@ -62,6 +66,10 @@ pub struct ListenerPlan {
     pub resolved: Condition,
     /// Whether it contradicts another listener.
     pub conflicted: Condition,
+    /// Certificates that it names and may name.
+    pub certificates: Vec<model::Certificate>,
+    /// How it ends TLS; none where it does not or cannot.
+    pub termination: Option<model::Termination>,
     /// What data planes serve; none when it is not served.
     pub resource: Option<model::Listener>,
 }
@@ -94,6 +102,12 @@ impl Namespaces {
 }
 
 impl ListenerPlan {
+    /// Whether data planes could do something with it.
+    fn is_servable(&self) -> bool {
+        let in_the_clear = self.protocol.is_none_or(|protocol| protocol.sharing() != Sharing::ServerName);
+        self.accepted.holds && !self.kinds.is_empty() && (in_the_clear || self.termination.is_some())
+    }
+
     /// `supportedKinds` of its status.
     pub fn supported_kinds(&self) -> Value {
         self.kinds.iter().map(|kind| json!({"group": GROUP, "kind": kind})).collect()
@@ -138,9 +152,14 @@ fn plan(
     let infrastructure = gateway.spec.infrastructure.clone().unwrap_or_default();
     let refused = refusal(gateway);
     let mut listeners: Vec<_> = gateway.spec.listeners.iter().map(|spec| listener(spec, &name.namespace)).collect();
+    let from = From { group: GROUP, kind: "Gateway", namespace: &name.namespace };
+    let frontend = gateway.spec.tls.as_ref().and_then(|tls| tls.frontend.as_ref());
+    for (plan, spec) in listeners.iter_mut().zip(&gateway.spec.listeners) {
+        tls::secure(plan, spec, frontend, (from, from), objects);
+    }
     protocol::mark_conflicts(&mut listeners);
     for plan in &mut listeners {
-        if refused.is_none() && plan.accepted.holds && !plan.kinds.is_empty() {
+        if refused.is_none() && plan.is_servable() {
             publish(plan, name, ports, taken);
         }
     }
@@ -150,6 +169,7 @@ fn plan(
         generation: gateway.metadata.generation.unwrap_or_default(),
         accepted,
         resolved: unresolved_tls(gateway),
+        insecure: tls::insecure(gateway),
         address: address::wanted(gateway, &objects.address_pools),
         listeners,
         labels: infrastructure.labels,
@@ -171,7 +191,8 @@ fn publish(plan: &mut ListenerPlan, gateway: &Name, ports: &PortAllocations, tak
         return;
     }
     let (id, hostname) = (format!("{gateway}/{}", plan.name), plan.hostname.clone());
-    plan.resource = Some(model::Listener { id, bind_port, port: plan.port, protocol, hostname });
+    let termination = plan.termination.clone();
+    plan.resource = Some(model::Listener { id, bind_port, port: plan.port, protocol, hostname, termination });
 }
 
 fn refusal(gateway: &Gateway) -> Option<Condition> {
@@ -186,7 +207,7 @@ fn refusal(gateway: &Gateway) -> Option<Condition> {
 }
 
 fn unresolved_tls(gateway: &Gateway) -> Option<Condition> {
-    gateway.spec.tls.as_ref()?.get("backend")?;
+    gateway.spec.tls.as_ref()?.backend.as_ref()?;
     let message = "spec.tls.backend is not supported";
     Some(Condition::no(RESOLVED_REFS, "InvalidClientCertificateRef", message))
 }
@@ -218,8 +239,8 @@ fn listener(spec: &Listener, namespace: &str) -> ListenerPlan {
         unsupported.clone()
     } else if port.is_none() {
         Condition::no(ACCEPTED, "PortUnavailable", format!("{} is not a port", spec.port))
-    } else if spec.tls.is_some() {
-        Condition::no(ACCEPTED, "UnsupportedValue", "tls is not for listeners of protocol HTTP")
+    } else if spec.tls.is_some() && protocol.as_ref().is_ok_and(|protocol| protocol.sharing() != Sharing::ServerName) {
+        Condition::no(ACCEPTED, "UnsupportedValue", "tls is not for listeners of this protocol")
     } else if spec.filters.is_some() {
         Condition::no(ACCEPTED, "UnsupportedValue", "filters of a listener are not supported")
     } else {
@@ -236,6 +257,8 @@ fn listener(spec: &Listener, namespace: &str) -> ListenerPlan {
         accepted,
         resolved,
         conflicted: Condition::no(CONFLICTED, "NoConflicts", "No conflicts"),
+        certificates: vec![],
+        termination: None,
         resource: None,
     }
 }

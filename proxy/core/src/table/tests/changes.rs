@@ -49,7 +49,7 @@ fn behaviour(snapshot: &Snapshot) -> Vec<String> {
     for (port, host) in [0, 1].into_iter().flat_map(|port| ["x.test", "y.x.test", "z"].map(|host| (port, host))) {
         for path in ["/", "/a", "/a/b", "/c"] {
             let (head, ()) = get(path).into_parts();
-            let rule = snapshot.route(port, host, path, &head).and_then(|matched| snapshot.rule(matched));
+            let rule = snapshot.route(port, None, host, path, &head).ok().and_then(|matched| snapshot.rule(matched));
             let arms = rule.map(|rule| match &rule.action {
                 Action::Forward { split, arms } => {
                     let arms: Vec<_> = arms.iter().map(|arm| (&arm.backend, snapshot.backend(arm))).collect();
@@ -114,12 +114,13 @@ fn a_weight_makes_no_table_and_no_other_route_anew() {
     let backend = Resource::Backend(Backend { id: "b".into(), protocol: Protocol::Http1, endpoints: Vec::new() });
     let before = update(&[listener("l", None), one(1), other, backend]);
     let after = update(&[one(2)]);
-    let table = |snapshot: &Snapshot| Arc::as_ptr(snapshot.ports[0].1.matching("").next().expect("a listener"));
+    let table =
+        |snapshot: &Snapshot| Arc::as_ptr(snapshot.ports[0].1.listeners.matching("").next().expect("a listener"));
     assert_eq!(table(&before), table(&after));
     assert!(after.has_endpoints_of(&before));
     let rule = |snapshot: &Snapshot, host: &str| {
         let (head, ()) = get("/").into_parts();
-        let matched = snapshot.route(8080, host, "/", &head).expect("a match");
+        let matched = snapshot.route(8080, None, host, "/", &head).expect("a match");
         std::ptr::from_ref(snapshot.rule(matched).expect("a rule"))
     };
     assert_eq!(rule(&before, "other.test"), rule(&after, "other.test"));

@@ -1,0 +1,59 @@
+//! Certificates for tests, and what cannot be used.
+
+use rcgen::{BasicConstraints, CertificateParams, IsCa, Issuer, KeyPair};
+use sluice_proxy_core::model::{Certificate, PrivateKey};
+
+use super::{authorities, certified_key};
+
+/// An authority and what it signs.
+pub(crate) struct Authority {
+    pub(crate) pem: String,
+    issuer: Issuer<'static, KeyPair>,
+}
+
+impl Authority {
+    pub(crate) fn new() -> Self {
+        let mut params = CertificateParams::default();
+        params.is_ca = IsCa::Ca(BasicConstraints::Unconstrained);
+        let key = KeyPair::generate().expect("a key");
+        let pem = params.self_signed(&key).expect("a certificate").pem();
+        Self { pem, issuer: Issuer::new(params, key) }
+    }
+
+    /// A certificate for these names.
+    pub(crate) fn sign(&self, id: &str, names: &[&str]) -> Certificate {
+        let names: Vec<String> = names.iter().map(ToString::to_string).collect();
+        let key = KeyPair::generate().expect("a key");
+        let params = CertificateParams::new(names).expect("names");
+        let chain = params.signed_by(&key, &self.issuer).expect("a certificate").pem();
+        Certificate { id: id.to_owned(), chain, key: PrivateKey::new(key.serialize_pem()) }
+    }
+}
+
+#[test]
+fn only_a_certificate_with_its_own_key_is_usable() {
+    let authority = Authority::new();
+    let (one, other) = (authority.sign("one", &["a.test"]), authority.sign("other", &["b.test"]));
+    assert!(certified_key(&one.chain, one.key.pem()).is_ok());
+    let cases = [
+        (one.chain.as_str(), other.key.pem()),
+        ("", one.key.pem()),
+        ("Hello world", one.key.pem()),
+        (one.chain.as_str(), ""),
+        (one.chain.as_str(), "Hello world"),
+        ("-----BEGIN CERTIFICATE-----\nAAAA\n-----END CERTIFICATE-----\n", one.key.pem()),
+    ];
+    for (chain, key) in cases {
+        assert!(certified_key(chain, key).is_err(), "{chain} {}", key.len());
+    }
+}
+
+#[test]
+fn one_bad_authority_makes_the_list_unusable() {
+    let authority = Authority::new();
+    assert_eq!(authorities(&authority.pem).expect("usable").len(), 1);
+    let bad = "-----BEGIN CERTIFICATE-----\nAAAA\n-----END CERTIFICATE-----\n";
+    for text in [String::new(), "Hello world".to_owned(), format!("{}{bad}", authority.pem)] {
+        assert!(authorities(&text).is_err(), "{text}");
+    }
+}

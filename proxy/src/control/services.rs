@@ -191,6 +191,7 @@ pub struct Outcome {
 
 impl Outcome {
     /// With what another pass did.
+    #[must_use]
     pub fn and(mut self, other: Self) -> Self {
         self.wrote |= other.wrote;
         self.failed |= other.failed;

@@ -126,24 +126,28 @@ pub(crate) fn base_rules() -> Value {
     }])
 }
 
+/// A plan without steps and metrics.
+fn no_steps() -> Plan {
+    Plan {
+        workload: "app".to_owned(),
+        service: "app".to_owned(),
+        routes: vec![RoutePlan { name: "web".to_owned(), rules: Vec::new() }],
+        steps: Vec::new(),
+        mirror_policies: false,
+        progress_deadline_ms: 60_000,
+        drain_ms: 5_000,
+        metrics: Vec::new(),
+        alpha: 0.01,
+        promotion: Promotion::default(),
+        analyse_known_good: false,
+    }
+}
+
 impl Sim {
     pub(crate) fn new() -> Self {
-        let plan = Plan {
-            workload: "app".to_owned(),
-            service: "app".to_owned(),
-            routes: vec![RoutePlan { name: "web".to_owned(), rules: Vec::new() }],
-            steps: Vec::new(),
-            mirror_policies: false,
-            progress_deadline_ms: 60_000,
-            drain_ms: 5_000,
-            metrics: Vec::new(),
-            alpha: 0.01,
-            promotion: Promotion::default(),
-            analyse_known_good: false,
-        };
         Self {
             now: 0,
-            plan: Ok(plan),
+            plan: Ok(no_steps()),
             deleting: false,
             finalizer: false,
             gone: false,

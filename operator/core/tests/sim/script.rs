@@ -185,14 +185,17 @@ fn command(sim: &mut Sim, name: &str, rest: &[&str]) {
             let lost = sim.lost;
             sim.note(format!("= lost {lost}"));
         }
-        "adopted" => {
-            let report = sim.last.as_ref().map(|decision| &decision.report).unwrap();
-            let (_, status, reason, _) = report.conditions.iter().find(|(kind, ..)| kind == "Adopted").unwrap();
-            let line = format!("= adopted {status:?} {reason}");
-            sim.note(line);
-        }
+        "adopted" => adopted(sim),
         other => panic!("unknown command {other:?}"),
     }
+}
+
+/// Prints the condition Adopted.
+fn adopted(sim: &mut Sim) {
+    let report = sim.last.as_ref().map(|decision| &decision.report).unwrap();
+    let (_, status, reason, _) = report.conditions.iter().find(|(kind, ..)| kind == "Adopted").unwrap();
+    let line = format!("= adopted {status:?} {reason}");
+    sim.note(line);
 }
 
 /// A second; true when it has come.

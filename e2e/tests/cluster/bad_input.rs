@@ -3,7 +3,7 @@
 use std::time::Duration;
 
 use anyhow::{Result, ensure};
-use kube::ResourceExt;
+use kube::{ResourceExt, api::DeleteParams};
 use serde_json::{Value, json};
 use sluice_crds::{Phase, RolloutStatus, names};
 use sluice_e2e::{
@@ -79,6 +79,8 @@ async fn invalid(app: &App, name: &str, fields: Value, expected: &[&str]) -> Res
         ensure!(message.contains(word), "{name}: {word:?} is not named in: {message}");
     }
     ensure!(has_condition(&status, names::CONDITION_STALLED, "True"), "{name}: Invalid but not Stalled");
+    // Or the next one would be told that this one has the route.
+    app.rollouts().delete(name, &DeleteParams::default()).await?;
     Ok(status)
 }
 

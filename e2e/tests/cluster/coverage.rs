@@ -2,7 +2,7 @@
 
 use std::time::Duration;
 
-use anyhow::{Result, ensure};
+use anyhow::{Context, Result, ensure};
 use k8s_openapi::api::{networking::v1::NetworkPolicy, policy::v1::PodDisruptionBudget};
 use kube::{ResourceExt, api::ListParams};
 use serde_json::{Value, json};
@@ -67,7 +67,7 @@ async fn a_policy_on_one_rule_holds_a_run_that_would_copy_the_rule() -> Result<(
         let mut app = suite::first_light(&cluster, &namespace)?;
         app.set_steps(json!([{"match": {"headers": [{"name": "env", "value": "canary"}]}, "hold": {"min": "10m"}}]))?;
         app.object_mut("HTTPRoute")?["spec"]["rules"][0]["name"] = json!("shop");
-        app.object_mut("Rollout")?["spec"]["analysis"] = Value::Null;
+        app.object_mut("Rollout")?["spec"].as_object_mut().context("no spec")?.remove("analysis");
         app.serve().await?;
         let target = json!({"group": "gateway.networking.k8s.io", "kind": "HTTPRoute", "name": app.name,
             "sectionName": "shop"});

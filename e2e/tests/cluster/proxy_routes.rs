@@ -1,7 +1,7 @@
 //! The kinds of routes beside HTTPRoutes: attached, reported and served.
 
 use std::{
-    net::{Ipv4Addr, SocketAddr},
+    net::{IpAddr, Ipv4Addr, SocketAddr},
     time::Duration,
 };
 
@@ -83,7 +83,9 @@ async fn a_tcp_route_passes_connections_on() -> Result<()> {
 #[tokio::test]
 async fn a_udp_route_passes_datagrams_on() -> Result<()> {
     suite::run("l4", async |cluster, namespace| {
-        let backend = UdpSocket::bind((Ipv4Addr::UNSPECIFIED, 0)).await?;
+        // Bound to the address that it is reached at: a socket of every address answers from the one nearest to the pod.
+        let node: IpAddr = node_address(&cluster).await?.parse()?;
+        let backend = UdpSocket::bind((node, 0)).await?;
         let port = backend.local_addr()?.port();
         let echoing = tokio::spawn(async move {
             let mut bytes = [0; 2048];

@@ -31,8 +31,23 @@ pub struct Aliases {
     client: Client,
     /// What follows the name of a Service in its host name.
     suffix: String,
-    /// What was written last: what is not in a newer version is taken away by writing that.
-    written: BTreeMap<Name, Service>,
+    written: BTreeMap<Name, Written>,
+}
+
+/// What was written last: what is not in a newer version is taken away by writing that.
+struct Written {
+    service: Service,
+    /// The cache has shown it, or something newer: what it shows is not from before the write any more.
+    seen: bool,
+}
+
+impl Written {
+    /// Takes in what the cache shows. True while that may be older than what was written.
+    fn waits_for(&mut self, found: Option<&Service>) -> bool {
+        let version = |service: &Service| service.metadata.resource_version.as_deref()?.parse::<u64>().ok();
+        self.seen |= found.is_some_and(|found| version(found) >= version(&self.service));
+        !self.seen
+    }
 }
 
 impl Aliases {
@@ -56,7 +71,11 @@ impl Aliases {
                 continue;
             }
             let wanted = render(gateway, plan, &self.suffix);
-            if self.written.get(gateway) != Some(&wanted) || !found.is_some_and(|found| holds(&found, &wanted)) {
+            let written = self.written.get_mut(gateway).filter(|written| is_as_rendered(&written.service, &wanted));
+            let is_settled = written.is_some_and(|written| {
+                written.waits_for(found.as_deref()) || found.as_ref().is_some_and(|found| holds(found, &wanted))
+            });
+            if !is_settled {
                 outcome.add(self.write(gateway, wanted).await);
             }
         }
@@ -68,9 +87,11 @@ impl Aliases {
         let params = PatchParams::apply(FIELD_MANAGER).force();
         let name = alias_name(gateway);
         let context = || format!("cannot write Service {}/{name}", gateway.namespace);
-        api.patch(&name, &params, &Patch::Apply(&wanted)).await.with_context(context)?;
+        let answer = api.patch(&name, &params, &Patch::Apply(&wanted)).await.with_context(context)?;
         tracing::info!(service = name, %gateway, "Service in the Gateway's namespace written");
-        self.written.insert(gateway.clone(), wanted);
+        let mut service = wanted;
+        service.metadata.resource_version = answer.metadata.resource_version;
+        self.written.insert(gateway.clone(), Written { service, seen: false });
         Ok(true)
     }
 }
@@ -114,6 +135,13 @@ fn is_owned_by(service: &Service, uid: &str) -> bool {
     let is_ours = service.metadata.labels.as_ref().and_then(|labels| labels.get(MANAGED_BY.0)).map(String::as_str)
         == Some(MANAGED_BY.1);
     is_ours && service.metadata.owner_references.iter().flatten().any(|owner| owner.uid == uid)
+}
+
+/// Whether this is what was written, but for the version that the API server gave it.
+fn is_as_rendered(written: &Service, wanted: &Service) -> bool {
+    let mut written = written.clone();
+    written.metadata.resource_version = None;
+    written == *wanted
 }
 
 /// Whether a Service is as it is wanted, whatever else it has.
@@ -179,6 +207,21 @@ spec:
         assert_eq!((labels["team"].as_str(), labels[MANAGED_BY.0].as_str()), ("a", MANAGED_BY.1));
         assert_eq!(labels["gateway.networking.k8s.io/gateway-name"], "web");
         assert_eq!(metadata.annotations, Some([("note".to_owned(), "b".to_owned())].into()));
+    }
+
+    #[test]
+    fn a_cache_that_lags_behind_a_write_is_waited_for() {
+        let at = |version: &str| {
+            let mut service = rendered();
+            service.metadata.resource_version = Some(version.to_owned());
+            service
+        };
+        let mut written = Written { service: at("10"), seen: false };
+        assert!(is_as_rendered(&written.service, &rendered()));
+        assert!(written.waits_for(None));
+        assert!(written.waits_for(Some(&at("9"))));
+        assert!(!written.waits_for(Some(&at("10"))));
+        assert!(!written.waits_for(None), "what is gone after it was seen was deleted");
     }
 
     #[test]

@@ -49,7 +49,7 @@ test: lint unit e2e ## all tests: lint, unit, and end to end on a real cluster
 	$(call say,all tests passed)
 
 .PHONY: test-full
-test-full: test outages figures ## what takes longer than the gate may: long outages, and the figures, eleven runs each
+test-full: test outages conformance figures ## what takes longer than the gate may: long outages, the conformance suite, and the figures, eleven runs each
 
 .PHONY: outages
 outages: images ## an API server that is away for a minute and for five, in the middle of a run (about 13 minutes)

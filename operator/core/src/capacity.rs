@@ -51,6 +51,13 @@ pub(crate) fn replicas_at(plan: &Plan, size: i32, step: usize) -> i32 {
     splits(plan).iter().take(steps).map(needed).max().unwrap_or(1).max(1)
 }
 
+/// Makes the canary's Service where there is none: at first, and again when somebody deletes it while routes name it.
+pub(crate) fn ensure_service(look: &mut Look<'_>) {
+    if look.world.canary_service.is_none() {
+        look.act(Action::ApplyCanaryService);
+    }
+}
+
 /// Makes or scales the canary, and tells how its pods stand.
 pub(crate) fn ensure(look: &mut Look<'_>, run: &mut Run, course: &Course<'_>, replicas: i32) -> Capacity {
     let name = crate::canary_workload_name(course.plan);
@@ -63,6 +70,7 @@ pub(crate) fn ensure(look: &mut Look<'_>, run: &mut Run, course: &Course<'_>, re
             ),
         );
     };
+    ensure_service(look);
     let apply = |replicas| Action::ApplyCanaryWorkload {
         revision: run.revision.clone(),
         template: frozen.template.clone(),

@@ -41,10 +41,7 @@ pub(super) fn look_at(look: &mut Look<'_>, run: &mut Run, course: &Course<'_>) -
         }
         // A ref to a Service that does not exist would not resolve.
         Some(_) => verify::bring(look, course, Target::Split(&Split::Share(0))),
-        None => {
-            look.act(Action::ApplyCanaryService);
-            Err((Reason::WaitingForObjects, format!("Service {name:?} is being made")))
-        }
+        None => Err((Reason::WaitingForObjects, format!("Service {name:?} is being made"))),
     };
     let replicas = capacity::replicas_at(course.plan, capacity::reference(run, course), 0);
     let pods = capacity::ensure(look, run, course, replicas);

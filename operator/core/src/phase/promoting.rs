@@ -224,6 +224,7 @@ pub(super) fn back(look: &mut Look<'_>, run: &mut Run, course: &Course<'_>) -> N
 /// The traffic stays where the promotion brought it, and the canary stays. Where the revision failed its weight is not
 /// written again.
 pub(super) fn cover(look: &mut Look<'_>, run: &mut Run, course: &Course<'_>) {
+    capacity::ensure_service(look);
     let replicas = covering(run, course);
     let is_there = look.world.canary_workload.as_ref().is_some_and(|canary| canary.ours && canary.wanted >= replicas);
     if let Some(frozen) = course.frozen.filter(|_| !is_there) {

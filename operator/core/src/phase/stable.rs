@@ -100,10 +100,11 @@ fn start(look: &mut Look<'_>, plan: &Plan, workload: &Workload, stable: &Stable)
     };
     run.enter(Stage::Preparing, now);
     look.state.run = Some(run);
+    let steps = plan.steps.len();
     let message = format!(
-        "revision {:?} begins its way through {} steps; revision {:?} goes on serving",
+        "revision {:?} begins its way through {steps} step{}; revision {:?} goes on serving",
         workload.revision,
-        plan.steps.len(),
+        if steps == 1 { "" } else { "s" },
         stable.revision
     );
     look.note(Reason::Started, message);

@@ -10,7 +10,7 @@
 //! promotion keep|rollback  |  analyse-known-good
 //! config a=1                                      a ConfigMap that stable's template names has this version
 //! operation promote|promotefull|abort|pause|... [revision=v2] [reason=slow] [id=1]
-//! user resume|unlabel|scale=6|recreate=v2|remove|no-surge     what people do to the workload
+//! user delete-canary-service|resume|unlabel|scale=6|recreate=v2|remove|no-surge     what people do to the workload
 //! route edit|restore|remove|create|elsewhere|weights|foreign|even|other|retry
 //! contest kustomize-controller|off                a tool writes the routes back, each second
 //! dataplane add|remove|disconnect|connect|deaf|hearing dp2
@@ -239,6 +239,11 @@ fn user(sim: &mut Sim, what: &str) {
     }
     if what == "remove" {
         sim.workload = None;
+        return;
+    }
+    if what == "delete-canary-service" {
+        sim.canary_service = None;
+        sim.service_version += 1;
         return;
     }
     // As the policy reads it from the status.

@@ -145,12 +145,10 @@ impl App {
                 ..LoadConfig::new(address, &self.host)
             };
             let load = Load::start(config)?;
-            let answered = tokio::time::timeout(Duration::from_secs(3), async {
-                while load.record().samples().is_empty() {
-                    tokio::time::sleep(Duration::from_millis(20)).await;
-                }
+            let first = until("an answer", Duration::from_secs(3), async || {
+                Ok(when(!load.record().samples().is_empty(), || "no answer".to_owned()))
             });
-            let answered = answered.await.is_ok();
+            let answered = first.await.is_ok();
             let summary = load.stop().await?.summary;
             Ok(when(answered && summary.failures() == 0, || format!("{:?}", summary.failures)))
         })

@@ -1,6 +1,9 @@
 //! Takes a component of the embedded cluster away, and gives it back however the test ends.
 
-use std::{process, time::Instant};
+use std::{
+    process,
+    time::{Duration, Instant},
+};
 
 use anyhow::{Context, Result, ensure};
 
@@ -36,7 +39,14 @@ impl Outage {
         Ok(outage)
     }
 
-    /// Gives it back. The result is when it was healthy again.
+    /// Gives it back after so long, which is what is tested here and not a wait for anything. The result is when it was
+    /// healthy again.
+    pub async fn end_after(self, length: Duration) -> Result<Instant> {
+        tokio::time::sleep(length).await;
+        self.end().await
+    }
+
+    /// Gives it back now.
     pub async fn end(mut self) -> Result<Instant> {
         sluice_cluster(&["start", self.component]).await?;
         self.ended = true;

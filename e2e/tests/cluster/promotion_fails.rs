@@ -12,6 +12,7 @@ use sluice_e2e::{
     app::App,
     cluster::Cluster,
     follow::Follow,
+    load::Load,
     suite,
     wait::{until, when},
 };
@@ -23,17 +24,32 @@ const REPLICAS: usize = 4;
 /// So many of them are away while it rolls out.
 const AWAY: usize = 2;
 
-#[tokio::test]
-async fn a_promotion_that_fails_is_rolled_back_by_replica_sets() -> Result<()> {
-    suite::run("unfinished", async |cluster, namespace| {
-        let app = cannot_finish(&cluster, &namespace, "RollBack")?;
+/// A promotion that has come half way and gets no further.
+struct Scene {
+    app: App,
+    /// As the owner wrote it.
+    route: Value,
+    follow: Follow,
+    load: Load,
+}
+
+impl Scene {
+    async fn half_way(cluster: &Cluster, namespace: &str, on_failure: &str) -> Result<Self> {
+        let app = cannot_finish(cluster, namespace, on_failure)?;
         let address = app.serve().await?;
         let route = app.route_spec().await?;
         let follow = app.adopt().await?;
         let load = app.load(address, 100.0)?;
-
         declare(&app, "v2", &stuck("v2")).await?;
         half_way(&app, &follow, "v2").await?;
+        Ok(Self { app, route, follow, load })
+    }
+}
+
+#[tokio::test]
+async fn a_promotion_that_fails_is_rolled_back_by_replica_sets() -> Result<()> {
+    suite::run("unfinished", async |cluster, namespace| {
+        let Scene { app, route, follow, load } = Scene::half_way(&cluster, &namespace, "RollBack").await?;
         // A newer template comes in the middle: what has rolled out goes, and the newer one has a run of its own.
         declare(&app, "v3", &stuck("v3")).await?;
         half_way(&app, &follow, "v3").await?;
@@ -55,14 +71,7 @@ async fn a_promotion_that_fails_is_rolled_back_by_replica_sets() -> Result<()> {
 #[tokio::test]
 async fn a_promotion_that_fails_waits_for_a_person_and_goes_back_when_the_old_template_is_declared() -> Result<()> {
     suite::run("half-way", async |cluster, namespace| {
-        let app = cannot_finish(&cluster, &namespace, "Pause")?;
-        let address = app.serve().await?;
-        let route = app.route_spec().await?;
-        let follow = app.adopt().await?;
-        let load = app.load(address, 100.0)?;
-
-        declare(&app, "v2", &stuck("v2")).await?;
-        half_way(&app, &follow, "v2").await?;
+        let Scene { app, route, follow, load } = Scene::half_way(&cluster, &namespace, "Pause").await?;
         let is_failed = |status: &RolloutStatus| status.reason.as_deref() == Some("PromotionFailed");
         let failed = follow.until("reason PromotionFailed", DEADLINE, is_failed).await?;
         ensure!(failed.phase == Some(Phase::Promoting) && failed.weight.as_deref() == Some("100%"), "{failed:?}");

@@ -64,13 +64,20 @@ impl Scene {
     /// Sits an outage out, and sees the operator and the controller come back.
     async fn sit_out(&self, what: &str, outage: Outage, length: Duration) -> Result<()> {
         let began = Instant::now();
-        tokio::time::sleep(length).await;
-        let back = outage.end().await?;
+        let back = outage.end_after(length).await?;
         println!("{what}: away for {:.1} s", (back - began).as_secs_f64());
         let (operator, controller) = tokio::try_join!(self.operator_answers(back), self.controller_accepts(back))?;
         println!("{what}: operator back after {operator:.1} s, controller after {controller:.1} s");
         ensure!(operator.max(controller) < RECOVERED.as_secs_f64(), "{what}: not back within {RECOVERED:?}");
         one_leads(&self.app.cluster).await
+    }
+
+    /// A good version is promoted though the API server is killed in its first step.
+    async fn promoted_past_an_outage(&self, length: Duration) -> Result<()> {
+        self.app.push("v2", "0").await?;
+        self.until_live("10%").await?;
+        self.sit_out("killed at 10%", Outage::stop(API_SERVER).await?, length).await?;
+        self.promoted().await
     }
 
     /// Asks for what is refused and changes nothing: a promotion of a revision that is not there.
@@ -168,10 +175,7 @@ async fn away_for_a_minute_it_delays_a_promotion_and_a_rollback_and_no_more() ->
     const LENGTH: Duration = Duration::from_mins(1);
     suite::run("away", async |cluster, namespace| {
         let (scene, load) = Scene::set(&cluster, &namespace).await?;
-        scene.app.push("v2", "0").await?;
-        scene.until_live("10%").await?;
-        scene.sit_out("killed at 10%", Outage::stop(API_SERVER).await?, LENGTH).await?;
-        scene.promoted().await?;
+        scene.promoted_past_an_outage(LENGTH).await?;
         load.stop().await?.lost_nothing_but(None)?;
 
         let load = scene.app.load(scene.app.address().await?, 200.0)?;
@@ -195,10 +199,7 @@ async fn away_for_five_minutes_it_changes_nothing() -> Result<()> {
     const LENGTH: Duration = Duration::from_mins(5);
     suite::run("away", async |cluster, namespace| {
         let (scene, load) = Scene::set(&cluster, &namespace).await?;
-        scene.app.push("v2", "0").await?;
-        scene.until_live("10%").await?;
-        scene.sit_out("killed at 10%", Outage::stop(API_SERVER).await?, LENGTH).await?;
-        scene.promoted().await?;
+        scene.promoted_past_an_outage(LENGTH).await?;
         load.stop().await?.lost_nothing_but(None)
     })
     .await

@@ -14,6 +14,7 @@ use sluice_e2e::{
     install::install,
     load::Load,
     share::{fits, measured},
+    wait::{until, when},
 };
 
 use crate::{
@@ -196,14 +197,11 @@ impl Story {
     /// Waits until the bad version has got no request for a while.
     async fn quiet(&mut self) -> Result<()> {
         let Some(load) = &self.load else { bail!("there is no load") };
-        let started = Instant::now();
-        while load.elapsed().saturating_sub(load.record().last_sent_to(BAD).unwrap_or_default()) < QUIET {
-            if started.elapsed() > REVERT_DEADLINE {
-                bail!("{BAD} still gets requests {} s after it was rolled back", REVERT_DEADLINE.as_secs());
-            }
-            tokio::time::sleep(Duration::from_millis(100)).await;
-        }
-        Ok(())
+        until(&format!("no request to {BAD} any more"), REVERT_DEADLINE, async || {
+            let quiet = load.elapsed().saturating_sub(load.record().last_sent_to(BAD).unwrap_or_default());
+            Ok(when(quiet >= QUIET, || format!("last sent {quiet:?} ago")))
+        })
+        .await
     }
 
     /// New requests must leave the bad version within two seconds of the decision, which the status shows first.

@@ -13,12 +13,7 @@ const FILTERS: [&str; 3] = ["RequestHeaderModifier", "RequestMirror", "ResponseH
 
 /// Translates the rules of a GRPCRoute.
 pub fn rules(spec: &GrpcRouteSpec, found: &mut Rules<'_>) -> Result<(), Refusal> {
-    let absent = [GrpcRouteRule::default()];
-    for (index, spec) in spec.rules.as_deref().unwrap_or(&absent).iter().enumerate() {
-        let rule = rule(spec, index, found)?;
-        found.list.push(rule);
-    }
-    Ok(())
+    found.each(spec.rules.as_deref(), rule)
 }
 
 fn rule(spec: &GrpcRouteRule, index: usize, found: &mut Rules<'_>) -> Result<model::Rule, Refusal> {

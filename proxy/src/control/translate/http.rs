@@ -11,12 +11,7 @@ use crate::control::translate::{
 
 /// Translates the rules of an HTTPRoute.
 pub fn rules(spec: &HttpRouteSpec, found: &mut Rules<'_>) -> Result<(), Refusal> {
-    let absent = [RouteRule::default()];
-    for (index, spec) in spec.rules.as_deref().unwrap_or(&absent).iter().enumerate() {
-        let rule = rule(spec, index, found)?;
-        found.list.push(rule);
-    }
-    Ok(())
+    found.each(spec.rules.as_deref(), rule)
 }
 
 fn rule(spec: &RouteRule, index: usize, found: &mut Rules<'_>) -> Result<model::Rule, Refusal> {

@@ -64,6 +64,20 @@ impl<'a> Rules<'a> {
         Self { from, objects, list: vec![], backends: BTreeSet::new(), resolved: Condition::resolved() }
     }
 
+    /// Translates each rule of a spec; without any there is one of defaults.
+    pub fn each<R: Default>(
+        &mut self,
+        rules: Option<&[R]>,
+        translate: fn(&R, usize, &mut Self) -> Result<model::Rule, Refusal>,
+    ) -> Result<(), Refusal> {
+        let absent = [R::default()];
+        for (index, spec) in rules.unwrap_or(&absent).iter().enumerate() {
+            let rule = translate(spec, index, self)?;
+            self.list.push(rule);
+        }
+        Ok(())
+    }
+
     /// Notes a reference to a backend; returns whether it can be used.
     fn refer(&mut self, reference: &HttpBackendRef) -> bool {
         let resolved = backend::resolve(reference, self.from, self.objects);

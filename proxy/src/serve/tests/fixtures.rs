@@ -32,6 +32,24 @@ pub(super) fn run(test: impl Future<Output = ()>) {
     LocalSet::new().block_on(&runtime, async { tokio::time::timeout(PATIENCE, test).await.expect("in time") });
 }
 
+/// A route of a whole listener to backends with weights; those whose names begin so are invalid.
+pub(super) fn passing_route(proxy: &Proxy, id: &str, created: i64, backends: &[(&str, u32)]) {
+    let backends = backends.iter().map(|(name, weight)| WeightedBackend {
+        backend: (*name).to_owned(),
+        weight: *weight,
+        valid: !name.starts_with("invalid"),
+        filters: vec![],
+    });
+    proxy.put(Resource::Route(Route {
+        id: id.to_owned(),
+        generation: 1,
+        created,
+        listeners: vec!["l".into()],
+        hostnames: vec![],
+        rules: vec![Rule { name: "0".into(), backends: backends.collect(), ..Rule::default() }],
+    }));
+}
+
 /// Waits until a state is reached.
 pub(super) async fn until(what: &str, reached: impl AsyncFn() -> bool) {
     let waiting = async {

@@ -2,11 +2,11 @@
 
 use std::net::{Ipv4Addr, SocketAddr};
 
-use sluice_proxy_core::model::{Listener, ListenerProtocol, Protocol, Resource, Route, Rule, WeightedBackend};
+use sluice_proxy_core::model::{Listener, ListenerProtocol, Protocol, Resource};
 use tokio::io::{AsyncReadExt, AsyncWriteExt};
 use tokio::net::{TcpListener, TcpStream};
 
-use super::fixtures::{Proxy, run, until};
+use super::fixtures::{Proxy, passing_route, run, until};
 
 /// A proxy with a TCP listener and a route with these backends: name, weight, endpoint.
 async fn serving(backends: &[(&str, u32, SocketAddr)]) -> Proxy {
@@ -23,20 +23,7 @@ async fn serving(backends: &[(&str, u32, SocketAddr)]) -> Proxy {
 }
 
 fn route(proxy: &Proxy, name: &str, created: i64, backends: &[(&str, u32)]) {
-    let backends = backends.iter().map(|(name, weight)| WeightedBackend {
-        backend: (*name).to_owned(),
-        weight: *weight,
-        valid: !name.starts_with("invalid"),
-        filters: vec![],
-    });
-    proxy.put(Resource::Route(Route {
-        id: format!("TCPRoute/default/{name}"),
-        generation: 1,
-        created,
-        listeners: vec!["l".into()],
-        hostnames: vec![],
-        rules: vec![Rule { name: "0".into(), backends: backends.collect(), ..Rule::default() }],
-    }));
+    passing_route(proxy, &format!("TCPRoute/default/{name}"), created, backends);
 }
 
 async fn listen() -> (TcpListener, SocketAddr) {

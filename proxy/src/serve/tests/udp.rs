@@ -5,10 +5,10 @@ use std::net::{Ipv4Addr, SocketAddr};
 use std::rc::Rc;
 use std::time::Duration;
 
-use sluice_proxy_core::model::{Listener, ListenerProtocol, Protocol, Resource, Route, Rule, WeightedBackend};
+use sluice_proxy_core::model::{Listener, ListenerProtocol, Protocol, Resource};
 use tokio::net::UdpSocket;
 
-use super::fixtures::{Proxy, run, until};
+use super::fixtures::{Proxy, passing_route, run, until};
 
 const ID: &str = "a/b:53+udp";
 
@@ -25,20 +25,7 @@ async fn serving(backends: &[(&str, u32, SocketAddr)]) -> Proxy {
 }
 
 fn route(proxy: &Proxy, backends: &[(&str, u32)]) {
-    let backends = backends.iter().map(|(name, weight)| WeightedBackend {
-        backend: (*name).to_owned(),
-        weight: *weight,
-        valid: !name.starts_with("invalid"),
-        filters: vec![],
-    });
-    proxy.put(Resource::Route(Route {
-        id: "UDPRoute/default/r".into(),
-        generation: 1,
-        created: 0,
-        listeners: vec!["l".into()],
-        hostnames: vec![],
-        rules: vec![Rule { name: "0".into(), backends: backends.collect(), ..Rule::default() }],
-    }));
+    passing_route(proxy, "UDPRoute/default/r", 0, backends);
 }
 
 /// A backend that answers each datagram with its name and the datagram, and how many it has had.

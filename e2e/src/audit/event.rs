@@ -146,13 +146,18 @@ impl Event {
         version(self.object()?)
     }
 
-    /// The resourceVersion that a JSON Patch relies on.
+    /// Whether it was carried out is not known: the client went away, or no answer came in time.
+    pub fn is_open(&self) -> bool {
+        self.response_status.code == 0 || self.response_status.code >= 500
+    }
+
+    /// The resourceVersion that the request relies on: the test of a JSON Patch, or that of the object that it sends.
     pub fn tested_version(&self) -> Option<u64> {
-        let operations = self.request_object.as_array()?.iter();
+        let Some(operations) = self.request_object.as_array() else { return version(&self.request_object) };
         let is_test = |operation: &&Value| {
             super::text(operation, "/op") == "test" && super::text(operation, "/path") == "/metadata/resourceVersion"
         };
-        operations.filter(is_test).find_map(|test| super::text(test, "/value").parse().ok())
+        operations.iter().filter(is_test).find_map(|test| super::text(test, "/value").parse().ok())
     }
 }
 

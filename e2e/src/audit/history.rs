@@ -97,7 +97,8 @@ impl History {
     /// Takes the next event; a write when it is one that took effect.
     pub(super) fn replay(&mut self, event: Event) -> Option<Write> {
         let is_write = ["create", "update", "patch", "delete"].contains(&event.verb.as_str());
-        if !is_write || !event.took_effect() || event.stage != "ResponseComplete" {
+        let may_have_effect = event.took_effect() || event.is_open() && !event.is_dry_run();
+        if !is_write || !may_have_effect || event.stage != "ResponseComplete" {
             return None;
         }
         let object_ref = event.object_ref.clone()?;
@@ -108,7 +109,13 @@ impl History {
         };
         let key =
             Key { group: object_ref.api_group, resource: object_ref.resource, namespace: object_ref.namespace, name };
-        let before = self.objects.get(&key).cloned().filter(|_| event.verb != "create");
+        if event.is_open() {
+            self.objects.remove(&key);
+            return None;
+        }
+        // Where a write in between was not logged, as when the API server was killed, the differences are not this one's.
+        let is_exact = |before: &Rc<Value>| event.tested_version().is_none_or(|tested| version(before) == Some(tested));
+        let before = self.objects.get(&key).cloned().filter(|before| event.verb != "create" && is_exact(before));
         let after = match (event.object(), object_ref.subresource.as_str()) {
             (Some(object), "" | "status") => Some(Rc::new(object.clone())),
             (Some(scale), "scale") => before.as_deref().map(|before| Rc::new(scaled(before.clone(), scale))),
@@ -214,6 +221,32 @@ mod tests {
         assert!(replay(gone).unwrap().before.is_some());
         let again = replay(operator("patch", "apps/deployments", "a/b", json!({}), 5)).unwrap();
         assert!(again.before.is_none());
+    }
+
+    #[test]
+    fn after_a_write_that_is_not_in_the_log_nothing_is_known() {
+        let mut history = History::default();
+        let mut before = |event| history.replay(event).unwrap().before.is_some();
+        let sent = |version: &str| json!({"metadata": {"resourceVersion": version}});
+        before(by_user("create", "apps/deployments", "a/b", json!({}), 1));
+        let mut merged = operator("patch", "apps/deployments/status", "a/b", json!({}), 3);
+        merged.request_object = sent("2");
+        assert!(!before(merged.clone()));
+        (merged.request_object, merged.response_object["metadata"]["resourceVersion"]) = (sent("3"), json!("4"));
+        assert!(before(merged.clone()));
+        merged.request_object = json!([{"op": "test", "path": "/metadata/resourceVersion", "value": "5"}]);
+        assert!(!before(merged));
+    }
+
+    #[test]
+    fn a_write_whose_answer_never_came_makes_its_object_unknown() {
+        let mut history = History::default();
+        history.replay(by_user("create", "apps/deployments", "a/b", json!({}), 1));
+        let mut open = operator("patch", "apps/deployments", "a/b", json!({}), 2);
+        (open.response_status.code, open.response_object) = (504, json!({"kind": "Status"}));
+        assert!(history.replay(open).is_none());
+        let next = history.replay(by_user("patch", "apps/deployments", "a/b", json!({}), 3)).unwrap();
+        assert!(next.before.is_none());
     }
 
     #[test]

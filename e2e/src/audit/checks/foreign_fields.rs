@@ -3,7 +3,7 @@
 use serde_json::Value;
 use sluice_crds::names::FIELD_MANAGER;
 
-use crate::audit::{Check, Judged, Who, Write, diff::changed, event::version, history::is_ours, text};
+use crate::audit::{Check, Judged, Who, Write, diff::changed, history::is_ours, text};
 
 /// The fields of users' objects that the operator writes, by `group/resource[/subresource]`. Below each everything counts.
 const FIELDS: &[(&str, &[&str])] = &[
@@ -66,11 +66,7 @@ fn fields(write: &Write, found: &mut Vec<String>) {
     let slash = if part.is_empty() { "" } else { "/" };
     let kind = format!("{}/{}{slash}{part}", write.key.group, write.key.resource);
     let allowed = FIELDS.iter().find(|(known, _)| *known == kind).map_or(&[][..], |(_, fields)| fields);
-    // Where a write in between was not logged, as when the API server was killed, the differences are not all ours.
-    let is_exact = |before: &Value| write.event.tested_version().is_none_or(|tested| version(before) == Some(tested));
-    if let (Some(before), Some(after)) = (&write.before, &write.after)
-        && is_exact(before)
-    {
+    if let (Some(before), Some(after)) = (&write.before, &write.after) {
         complain(changed(before, after), allowed, found);
     }
     let patch = write.event.request_object.as_array().map(Vec::as_slice).unwrap_or_default();

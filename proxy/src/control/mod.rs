@@ -15,6 +15,7 @@ pub mod counters;
 pub mod effects;
 pub mod files;
 pub mod fleet;
+mod guard;
 pub mod lookups;
 pub mod metrics;
 pub mod objects;
@@ -180,7 +181,7 @@ async fn step(
         }
     };
     control.metrics.translation.observe(started.elapsed().as_secs_f64());
-    let update = control.publisher.publish(translation.resources.clone()).context("cannot encode a resource")?;
+    let update = control.publisher.publish(&translation.resources).context("cannot encode a resource")?;
     control.metrics.update.set(update);
     Ok(translation)
 }

@@ -96,9 +96,8 @@ pub(super) struct History {
 impl History {
     /// Takes the next event; a write when it is one that took effect.
     pub(super) fn replay(&mut self, event: Event) -> Option<Write> {
-        let is_write = ["create", "update", "patch", "delete"].contains(&event.verb.as_str());
         let may_have_effect = event.took_effect() || event.is_open() && !event.is_dry_run();
-        if !is_write || !may_have_effect || event.stage != "ResponseComplete" {
+        if !event.is_write() || !may_have_effect || event.stage != "ResponseComplete" {
             return None;
         }
         let object_ref = event.object_ref.clone()?;

@@ -27,11 +27,7 @@ async fn what_protects_stable_is_copied_for_a_run() -> Result<()> {
         ensure!(copies(&app).await?.is_empty(), "copies without a run: {:?}", copies(&app).await?);
 
         app.push("v2", "0").await?;
-        follow
-            .until("30% live", DEADLINE, |status| {
-                status.phase == Some(Phase::Stepping) && status.weight.as_deref() == Some("30%")
-            })
-            .await?;
+        follow.until_live("30%", DEADLINE).await?;
         let copied = copies(&app).await?;
         let canary = format!("{}{}", app.name, names::CANARY_SUFFIX);
         let expected: Vec<_> = ["BackendTLSPolicy", "NetworkPolicy", "PodDisruptionBudget"]

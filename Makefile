@@ -49,12 +49,19 @@ test: lint unit e2e ## all tests: lint, unit, and end to end on a real cluster
 	$(call say,all tests passed)
 
 .PHONY: test-full
-test-full: test outages conformance figures ## what takes longer than the gate may: long outages, the conformance suite, and the figures, eleven runs each
+test-full: setup ## all there is: the gate, long outages, idleness, the conformance suite three times, the figures; writes docs/reports/test-full.md
+	@e2e/test-full.sh docs/reports/test-full.md test outages idle conformance-thrice figures
 
 .PHONY: outages
 outages: images ## an API server that is away for a minute and for five, in the middle of a run (about 13 minutes)
 	$(call say,outages)
-	@e2e/with-cluster $(CLUSTER_TEST) --test cluster_alone -- --ignored --test-threads=1 --nocapture
+	@e2e/with-cluster $(CLUSTER_TEST) --test cluster_alone -- --ignored --test-threads=1 --nocapture api_server
+
+.PHONY: idle
+idle: ## a hundred Rollouts that have nothing to do, for ten minutes, with release images (about 13 minutes)
+	@$(MAKE) images PROFILE=release
+	$(call say,idle)
+	@e2e/with-cluster $(CLUSTER_TEST) --test cluster_alone -- --ignored --nocapture idle
 
 .PHONY: build
 build: setup ## compile everything once
@@ -93,8 +100,7 @@ cluster: setup ## bring the embedded cluster up (nothing when SLUICE_KUBECONFIG 
 images: build cluster ## images of our programs, without Docker, loaded into the cluster
 	$(call say,images)
 	@if [ -n "$${SLUICE_KUBECONFIG:-}" ]; then echo "not loaded: $(IMAGES:%=%:$(TAG)) must be pullable by the cluster"; else \
-	 for image in $(IMAGES); do $(CLUSTER) image ensure --tag $$image:$(TAG) --bin $(OUT)/$$image; done; \
-	 $(CLUSTER) image ensure --tag metrics-server:dev --bin $(CLUSTER); fi
+	 e2e/images.sh $(TAG) $(OUT) $(IMAGES); fi
 
 .PHONY: e2e
 e2e: build images ## end-to-end tests on a real cluster, then the audit of everything that was written meanwhile
@@ -111,6 +117,11 @@ e2e: build images ## end-to-end tests on a real cluster, then the audit of every
 conformance: images ## the Gateway API conformance suite against the proxy
 	$(call say,conformance)
 	@e2e/conformance/run.sh
+
+.PHONY: conformance-thrice
+conformance-thrice: images ## the same three times in a row
+	$(call say,conformance three times)
+	@for run in 1 2 3; do e2e/conformance/run.sh; done
 
 .PHONY: figures
 figures: ## measure the published figures with release images (about 15 minutes)

@@ -318,6 +318,7 @@ pub enum Protocol {
 pub struct Endpoint {
     /// Pod address and target port.
     pub address: SocketAddr,
-    /// False for an endpoint that is terminating and still serving: used only when none is ready (KEP-1669).
+    /// False for an endpoint that is used only when none is ready: it is terminating and still serving (KEP-1669), or it is
+    /// not ready after an outage of the API server, which may tell nothing of it.
     pub ready: bool,
 }

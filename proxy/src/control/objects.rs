@@ -210,6 +210,8 @@ pub struct Objects {
     /// Whether a Service may have any endpoint. In a cluster its authors are not trusted with what only the data plane
     /// reaches; a folder's owner is, and backends on loopback are what a folder is for.
     pub any_endpoint: bool,
+    /// Whether an endpoint that is not ready is used where no ready one is.
+    pub spares_unready: bool,
     /// Addresses that Gateways may ask for.
     pub address_pools: Vec<AddressPool>,
 }

@@ -7,7 +7,7 @@ use std::{
     collections::{BTreeMap, BTreeSet},
     fmt::Debug,
     hash::Hash,
-    sync::Arc,
+    sync::{Arc, Mutex, PoisonError},
     time::Duration,
 };
 
@@ -27,10 +27,14 @@ use kube::{
 };
 use serde::de::DeserializeOwned;
 use sluice_gateway_types::{Gateway, GatewayClass, GrpcRoute, HttpRoute, ReferenceGrant, TcpRoute, UdpRoute};
-use tokio::sync::{Notify, watch};
+use tokio::{
+    sync::{Notify, watch},
+    time::Instant,
+};
 
 use crate::control::{
     objects::{Name, Objects},
+    outage::Outage,
     services::DATA_PLANE,
 };
 
@@ -51,6 +55,21 @@ pub struct Caches {
     services: Store<Service>,
     slices: Store<EndpointSlice>,
     pods: Store<Pod>,
+    signs: Arc<Signs>,
+}
+
+/// What the watches tell those who use the caches.
+#[derive(Debug, Default)]
+pub struct Signs {
+    /// Something has changed.
+    changed: Notify,
+    outage: Mutex<Outage>,
+}
+
+impl Signs {
+    fn see<T>(&self, event: &watcher::Result<T>) {
+        self.outage.lock().unwrap_or_else(PoisonError::into_inner).see(event, Instant::now());
+    }
 }
 
 /// The pods of our namespace, as far as they matter.
@@ -63,22 +82,24 @@ pub struct Pods {
 }
 
 impl Caches {
-    /// Starts every watch, and returns when each cache has been filled once. `changed` is told of every change.
-    pub async fn start(client: &Client, namespace: &str, changed: &Arc<Notify>) -> anyhow::Result<Self> {
+    /// Starts every watch, and returns when each cache has been filled once.
+    pub async fn start(client: &Client, namespace: &str) -> anyhow::Result<Self> {
         let all = client.clone();
+        let signs = Arc::new(Signs::default());
         let caches = Self {
             namespace: namespace.to_owned(),
-            classes: cache(Api::all(all.clone()), changed),
-            gateways: cache(Api::all(all.clone()), changed),
-            grpc_routes: Optional::start(Api::all(all.clone()), changed),
-            http_routes: cache(Api::all(all.clone()), changed),
-            tcp_routes: Optional::start(Api::all(all.clone()), changed),
-            udp_routes: Optional::start(Api::all(all.clone()), changed),
-            grants: cache(Api::all(all.clone()), changed),
-            namespaces: cache(Api::all(all.clone()), changed),
-            services: cache(Api::all(all.clone()), changed),
-            slices: cache(Api::all(all.clone()), changed),
-            pods: cache(Api::namespaced(all, namespace), changed),
+            classes: cache(Api::all(all.clone()), &signs),
+            gateways: cache(Api::all(all.clone()), &signs),
+            grpc_routes: Optional::start(Api::all(all.clone()), &signs),
+            http_routes: cache(Api::all(all.clone()), &signs),
+            tcp_routes: Optional::start(Api::all(all.clone()), &signs),
+            udp_routes: Optional::start(Api::all(all.clone()), &signs),
+            grants: cache(Api::all(all.clone()), &signs),
+            namespaces: cache(Api::all(all.clone()), &signs),
+            services: cache(Api::all(all.clone()), &signs),
+            slices: cache(Api::all(all.clone()), &signs),
+            pods: cache(Api::namespaced(all, namespace), &signs),
+            signs,
         };
         caches.wait().await?;
         Ok(caches)
@@ -126,6 +147,16 @@ impl Caches {
         objects
     }
 
+    /// Waits for a change since the last wait.
+    pub async fn changed(&self) {
+        self.signs.changed.notified().await;
+    }
+
+    /// Until when the readiness of endpoints is not to be relied on, if it is not now.
+    pub fn aftermath(&self) -> Option<Instant> {
+        self.signs.outage.lock().unwrap_or_else(PoisonError::into_inner).aftermath(Instant::now())
+    }
+
     /// A Service of any namespace.
     pub fn service(&self, name: &Name) -> Option<Arc<Service>> {
         self.services.get(&ObjectRef::new(&name.name).within(&name.namespace))
@@ -171,12 +202,12 @@ impl<K> Optional<K>
 where
     K: Resource<DynamicType = ()> + Clone + DeserializeOwned + Debug + Send + Sync + 'static,
 {
-    fn start(api: Api<DeserializeGuard<K>>, changed: &Arc<Notify>) -> Self {
+    fn start(api: Api<DeserializeGuard<K>>, signs: &Arc<Signs>) -> Self {
         let (is_absent, absent) = watch::channel(false);
         let events = watcher::watcher(api, config()).inspect(move |event| {
             is_absent.send_replace(is_missing(event));
         });
-        Self { store: keep(events, changed), absent }
+        Self { store: keep(events, signs), absent }
     }
 
     /// Waits until it is filled, or until it is known that there is nothing to fill it with. The kind may come later.
@@ -200,11 +231,11 @@ fn is_missing<K>(event: &watcher::Result<watcher::Event<K>>) -> bool {
     matches!(event, Err(InitialListFailed(Api(status)) | WatchStartFailed(Api(status))) if status.code == 404)
 }
 
-fn cache<K>(api: Api<K>, changed: &Arc<Notify>) -> Store<K>
+fn cache<K>(api: Api<K>, signs: &Arc<Signs>) -> Store<K>
 where
     K: Resource<DynamicType = ()> + Lookup<DynamicType = ()> + Clone + DeserializeOwned + Debug + Send + Sync + 'static,
 {
-    keep(watcher::watcher(api, config()), changed)
+    keep(watcher::watcher(api, config()), signs)
 }
 
 fn config() -> Config {
@@ -225,7 +256,7 @@ fn backoff() -> ExponentialBackoff {
 /// Keeps a cache for as long as the process runs.
 fn keep<K>(
     events: impl futures::Stream<Item = watcher::Result<watcher::Event<K>>> + Send + 'static,
-    changed: &Arc<Notify>,
+    signs: &Arc<Signs>,
 ) -> Store<K>
 where
     K: Resource<DynamicType = ()> + Lookup<DynamicType = ()> + Clone + Send + Sync + 'static,
@@ -233,12 +264,15 @@ where
 {
     let (store, writer) = reflector::store();
     let pruned = events.backoff(backoff()).modify(|object| object.meta_mut().managed_fields = None);
-    let changed = Arc::clone(changed);
+    let signs = Arc::clone(signs);
     tokio::spawn(pruned.reflect(writer).for_each(move |event| {
+        signs.see(&event);
         match event {
             // While a list comes in, the cache still shows what was before.
             Ok(watcher::Event::Init | watcher::Event::InitApply(_)) => {}
-            Ok(watcher::Event::Apply(_) | watcher::Event::Delete(_) | watcher::Event::InitDone) => changed.notify_one(),
+            Ok(watcher::Event::Apply(_) | watcher::Event::Delete(_) | watcher::Event::InitDone) => {
+                signs.changed.notify_one();
+            }
             Err(error) => tracing::warn!(%error, kind = %<K as Resource>::kind(&()), "Watch failed; tried again"),
         }
         std::future::ready(())

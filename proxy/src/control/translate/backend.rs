@@ -96,21 +96,29 @@ pub fn backend(reference: &ServiceRef, objects: &Objects) -> model::Backend {
     let slices = objects.slices.get(&reference.service).map_or(&[][..], Vec::as_slice);
     let slices = slices.iter().filter(|slice| !is_of_an_earlier_service(slice, uid));
     let name = port.and_then(|port| port.name.as_deref()).unwrap_or_default();
-    let mut endpoints: BTreeMap<SocketAddr, bool> = BTreeMap::new();
-    for (address, ready) in slices.flat_map(|slice| addresses(slice, name)) {
+    let mut endpoints: BTreeMap<SocketAddr, Readiness> = BTreeMap::new();
+    for (address, readiness) in slices.flat_map(|slice| addresses(slice, name)) {
         let allowed = reachable(address.ip()) && !objects.own_addresses.contains(&address.ip());
         if allowed || objects.any_endpoint {
             // A pod that moves from one slice to another is in both for a moment.
-            *endpoints.entry(address).or_default() |= ready;
+            let known = endpoints.entry(address).or_insert(readiness);
+            *known = readiness.max(*known);
         }
     }
+    let worst = if objects.spares_unready && endpoints.values().all(|readiness| *readiness == Readiness::Unready) {
+        Readiness::Unready
+    } else {
+        Readiness::Leaving
+    };
+    endpoints.retain(|_, readiness| *readiness >= worst);
+    let endpoint = |(address, readiness)| model::Endpoint { address, ready: readiness == Readiness::Ready };
     model::Backend {
         id: format!("{}:{}{}", reference.service, reference.port, suffix(reference.kind)),
         protocol: match (reference.kind, port.and_then(|port| port.app_protocol.as_deref())) {
             (RouteKind::Grpc, _) | (_, Some("kubernetes.io/h2c")) => Protocol::H2c,
             _ => Protocol::Http1,
         },
-        endpoints: endpoints.into_iter().map(|(address, ready)| model::Endpoint { address, ready }).collect(),
+        endpoints: endpoints.into_iter().map(endpoint).collect(),
     }
 }
 
@@ -136,28 +144,40 @@ fn port_of(service: &Service, port: u16, kind: RouteKind) -> Option<&ServicePort
     service.spec.as_ref()?.ports.as_ref()?.iter().find(|candidate| is(candidate))
 }
 
-/// Endpoints of a slice that may get requests, at its port of this name.
-fn addresses(slice: &EndpointSlice, port: &str) -> Vec<(SocketAddr, bool)> {
+/// Whether an endpoint may get requests.
+#[derive(Clone, Copy, Debug, PartialEq, Eq, PartialOrd, Ord)]
+enum Readiness {
+    /// It says that it may not.
+    Unready,
+    /// On its way out and still serving: where none is ready (KEP-1669).
+    Leaving,
+    /// It may.
+    Ready,
+}
+
+/// Endpoints of a slice that are not gone, at its port of this name.
+fn addresses(slice: &EndpointSlice, port: &str) -> Vec<(SocketAddr, Readiness)> {
     let mut ports = slice.ports.iter().flatten();
     let found = ports.find(|candidate| candidate.name.as_deref().unwrap_or_default() == port);
     let Some(number) = found.and_then(|port| u16::try_from(port.port?).ok()) else { return vec![] };
     let usable = slice.endpoints.iter().flatten().filter_map(|endpoint| Some((endpoint, readiness(endpoint)?)));
     usable
-        .flat_map(|(endpoint, ready)| endpoint.addresses.iter().map(move |address| (address, ready)))
-        .filter_map(|(address, ready)| Some((SocketAddr::new(address.parse().ok()?, number), ready)))
+        .flat_map(|(endpoint, readiness)| endpoint.addresses.iter().map(move |address| (address, readiness)))
+        .filter_map(|(address, readiness)| Some((SocketAddr::new(address.parse().ok()?, number), readiness)))
         .collect()
 }
 
-/// Whether an endpoint is ready, or on its way out and still serving; none when it must not get requests. What a
-/// condition does not say counts as the API defines: unknown readiness is ready, unknown serving is readiness.
-fn readiness(endpoint: &Endpoint) -> Option<bool> {
+/// The readiness of an endpoint; none when it is on its way out and does not serve any more. What a condition does not
+/// say counts as the API defines: unknown readiness is ready, unknown serving is readiness.
+fn readiness(endpoint: &Endpoint) -> Option<Readiness> {
     let conditions = endpoint.conditions.clone().unwrap_or_default();
     let ready = conditions.ready.unwrap_or(true);
     let serving = conditions.serving.unwrap_or(ready);
-    match (ready, serving && conditions.terminating.unwrap_or(false)) {
-        (true, _) => Some(true),
-        (false, true) => Some(false),
-        (false, false) => None,
+    match (ready, serving, conditions.terminating.unwrap_or(false)) {
+        (true, _, _) => Some(Readiness::Ready),
+        (false, true, true) => Some(Readiness::Leaving),
+        (false, false, true) => None,
+        (false, _, false) => Some(Readiness::Unready),
     }
 }
 

@@ -49,8 +49,8 @@ test: lint unit e2e ## all tests: lint, unit, and end to end on a real cluster
 	$(call say,all tests passed)
 
 .PHONY: test-full
-test-full: setup ## all there is: the gate, long outages, idleness, the conformance suite three times, the figures; writes docs/reports/test-full.md
-	@e2e/test-full.sh docs/reports/test-full.md test outages idle conformance-thrice figures
+test-full: setup ## all there is: the gate, long outages, idleness, the conformance suite three times, the figures; writes docs/reports
+	@failed=0; for target in test outages idle conformance-thrice figures; do e2e/report.sh $$target || failed=1; done; exit $$failed
 
 .PHONY: outages
 outages: images ## an API server that is away for a minute and for five, in the middle of a run (about 13 minutes)

@@ -69,4 +69,4 @@ macro_rules! cases {
         }
     )*};
 }
-cases!(attachment, backends, features, foreign, grants, grpc, l4, listeners, rules, unsupported);
+cases!(attachment, backends, features, foreign, grants, grpc, l4, listeners, rules, tls_routes, unsupported);

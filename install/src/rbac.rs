@@ -139,7 +139,7 @@ const OPERATOR_HOME: &[Rule] = &[
 const PROXY_CONTROLLER: &[Rule] = &[
     rule(
         GATEWAY,
-        &["gatewayclasses", "gateways", "grpcroutes", "httproutes", "tcproutes", "udproutes"],
+        &["gatewayclasses", "gateways", "grpcroutes", "httproutes", "tcproutes", "tlsroutes", "udproutes"],
         READ,
         "what is to be served",
     ),
@@ -151,6 +151,7 @@ const PROXY_CONTROLLER: &[Rule] = &[
             "grpcroutes/status",
             "httproutes/status",
             "tcproutes/status",
+            "tlsroutes/status",
             "udproutes/status",
         ],
         &["patch"],

@@ -155,6 +155,7 @@ impl Effects {
                 RouteKind::Grpc => self.write_route(objects.grpc_routes.get(&name.name), plan, now).await,
                 RouteKind::Http => self.write_route(objects.http_routes.get(&name.name), plan, now).await,
                 RouteKind::Tcp => self.write_route(objects.tcp_routes.get(&name.name), plan, now).await,
+                RouteKind::Tls => self.write_route(objects.tls_routes.get(&name.name), plan, now).await,
                 RouteKind::Udp => self.write_route(objects.udp_routes.get(&name.name), plan, now).await,
             }
         }

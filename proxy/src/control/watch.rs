@@ -26,7 +26,7 @@ use kube::{
     },
 };
 use serde::de::DeserializeOwned;
-use sluice_gateway_types::{Gateway, GatewayClass, GrpcRoute, HttpRoute, ReferenceGrant, TcpRoute, UdpRoute};
+use sluice_gateway_types::{Gateway, GatewayClass, GrpcRoute, HttpRoute, ReferenceGrant, TcpRoute, TlsRoute, UdpRoute};
 use tokio::{
     sync::{Notify, watch},
     time::Instant,
@@ -49,6 +49,7 @@ pub struct Caches {
     grpc_routes: Optional<GrpcRoute>,
     http_routes: Store<DeserializeGuard<HttpRoute>>,
     tcp_routes: Optional<TcpRoute>,
+    tls_routes: Optional<TlsRoute>,
     udp_routes: Optional<UdpRoute>,
     grants: Store<DeserializeGuard<ReferenceGrant>>,
     namespaces: Store<PartialObjectMeta<Namespace>>,
@@ -93,6 +94,7 @@ impl Caches {
             grpc_routes: Optional::start(Api::all(all.clone()), &signs),
             http_routes: cache(Api::all(all.clone()), &signs),
             tcp_routes: Optional::start(Api::all(all.clone()), &signs),
+            tls_routes: Optional::start(Api::all(all.clone()), &signs),
             udp_routes: Optional::start(Api::all(all.clone()), &signs),
             grants: cache(Api::all(all.clone()), &signs),
             namespaces: cache(Api::all(all.clone()), &signs),
@@ -116,7 +118,12 @@ impl Caches {
             self.slices.wait_until_ready(),
             self.pods.wait_until_ready(),
         )?;
-        tokio::try_join!(self.grpc_routes.wait(), self.tcp_routes.wait(), self.udp_routes.wait())?;
+        tokio::try_join!(
+            self.grpc_routes.wait(),
+            self.tcp_routes.wait(),
+            self.tls_routes.wait(),
+            self.udp_routes.wait(),
+        )?;
         Ok(())
     }
 
@@ -128,6 +135,7 @@ impl Caches {
             grpc_routes: by_name(readable(&self.grpc_routes.store)),
             http_routes: by_name(readable(&self.http_routes)),
             tcp_routes: by_name(readable(&self.tcp_routes.store)),
+            tls_routes: by_name(readable(&self.tls_routes.store)),
             udp_routes: by_name(readable(&self.udp_routes.store)),
             grants: readable(&self.grants),
             services: self.services.state().into_iter().map(|service| (Name::of(&service.metadata), service)).collect(),

@@ -14,5 +14,6 @@ mod stream;
 mod swaps;
 mod tcp;
 mod tls;
+mod tls_routes;
 mod udp;
 mod websocket;

@@ -6,7 +6,7 @@ use crate::control::{
 };
 
 /// Features of the conformance suite that this implementation has, in the order that the specification asks for.
-pub const SUPPORTED_FEATURES: [&str; 43] = [
+pub const SUPPORTED_FEATURES: [&str; 46] = [
     "GRPCRoute",
     "GRPCRouteNamedRouteRule",
     "GRPCRouteRequestHeaderModifier",
@@ -49,6 +49,9 @@ pub const SUPPORTED_FEATURES: [&str; 43] = [
     "HTTPRouteSchemeRedirect",
     "ReferenceGrant",
     "TCPRoute",
+    "TLSRoute",
+    "TLSRouteModeMixed",
+    "TLSRouteModeTerminate",
     "UDPRoute",
 ];
 

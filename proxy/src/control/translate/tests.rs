@@ -81,7 +81,7 @@ macro_rules! cases {
         }
     )*};
 }
-cases!(attachment, backends, features, foreign, grants, grpc, l4, listeners, rules, unsupported);
+cases!(attachment, backends, features, foreign, grants, grpc, l4, listeners, rules, tls_routes, unsupported);
 
 /// Addresses of the endpoints of the only backend, those that are not ready in brackets.
 fn endpoints(conditions: &[&str], spares_unready: bool) -> Vec<String> {

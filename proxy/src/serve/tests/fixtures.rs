@@ -32,21 +32,26 @@ pub(super) fn run(test: impl Future<Output = ()>) {
     LocalSet::new().block_on(&runtime, async { tokio::time::timeout(PATIENCE, test).await.expect("in time") });
 }
 
-/// A route of a whole listener to backends with weights; those whose names begin so are invalid.
-pub(super) fn passing_route(proxy: &Proxy, id: &str, created: i64, backends: &[(&str, u32)]) {
-    let backends = backends.iter().map(|(name, weight)| WeightedBackend {
+/// Backends with weights; those whose names begin so are invalid.
+pub(super) fn weighted(backends: &[(&str, u32)]) -> Vec<WeightedBackend> {
+    let weighted = backends.iter().map(|(name, weight)| WeightedBackend {
         backend: (*name).to_owned(),
         weight: *weight,
         valid: !name.starts_with("invalid"),
         filters: vec![],
     });
+    weighted.collect()
+}
+
+/// A route of a whole listener.
+pub(super) fn passing_route(proxy: &Proxy, id: &str, created: i64, backends: &[(&str, u32)]) {
     proxy.put(Resource::Route(Route {
         id: id.to_owned(),
         generation: 1,
         created,
         listeners: vec!["l".into()],
         hostnames: vec![],
-        rules: vec![Rule { name: "0".into(), backends: backends.collect(), ..Rule::default() }],
+        rules: vec![Rule { name: "0".into(), backends: weighted(backends), ..Rule::default() }],
     }));
 }
 
@@ -85,8 +90,7 @@ impl Proxy {
     /// Serves one backend by one rule, which says the rest.
     pub(super) async fn ruled(backend: &str, addresses: &[SocketAddr], rule: Rule) -> Self {
         let proxy = Self::serving(&[(backend, 1, addresses)]).await;
-        let backends = vec![WeightedBackend { backend: backend.into(), weight: 1, valid: true, filters: Vec::new() }];
-        proxy.rule(2, Rule { backends, ..rule });
+        proxy.rule(2, Rule { backends: weighted(&[(backend, 1)]), ..rule });
         proxy.apply().await.expect("applied");
         proxy
     }
@@ -111,13 +115,7 @@ impl Proxy {
 
     /// The route's one rule with these backends and weights.
     pub(super) fn split(&self, generation: i64, backends: &[(&str, u32)]) {
-        let backends = backends.iter().map(|(name, weight)| WeightedBackend {
-            backend: (*name).to_owned(),
-            weight: *weight,
-            valid: !name.starts_with("invalid"),
-            filters: Vec::new(),
-        });
-        self.rule(generation, Rule { backends: backends.collect(), ..Rule::default() });
+        self.rule(generation, Rule { backends: weighted(backends), ..Rule::default() });
     }
 
     /// The route with this one rule.

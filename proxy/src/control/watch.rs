@@ -26,7 +26,9 @@ use kube::{
     },
 };
 use serde::de::DeserializeOwned;
-use sluice_gateway_types::{Gateway, GatewayClass, GrpcRoute, HttpRoute, ReferenceGrant, TcpRoute, UdpRoute};
+use sluice_gateway_types::{
+    BackendTlsPolicy, Gateway, GatewayClass, GrpcRoute, HttpRoute, ReferenceGrant, TcpRoute, UdpRoute,
+};
 use tokio::sync::{Notify, watch};
 
 use crate::control::{
@@ -40,6 +42,7 @@ const TIMEOUT_SECONDS: u32 = 30;
 /// The caches.
 pub struct Caches {
     namespace: String,
+    backend_tls_policies: Optional<BackendTlsPolicy>,
     classes: Store<DeserializeGuard<GatewayClass>>,
     gateways: Store<DeserializeGuard<Gateway>>,
     grpc_routes: Optional<GrpcRoute>,
@@ -68,6 +71,7 @@ impl Caches {
         let all = client.clone();
         let caches = Self {
             namespace: namespace.to_owned(),
+            backend_tls_policies: Optional::start(Api::all(all.clone()), changed),
             classes: cache(Api::all(all.clone()), changed),
             gateways: cache(Api::all(all.clone()), changed),
             grpc_routes: Optional::start(Api::all(all.clone()), changed),
@@ -95,13 +99,19 @@ impl Caches {
             self.slices.wait_until_ready(),
             self.pods.wait_until_ready(),
         )?;
-        tokio::try_join!(self.grpc_routes.wait(), self.tcp_routes.wait(), self.udp_routes.wait())?;
+        tokio::try_join!(
+            self.backend_tls_policies.wait(),
+            self.grpc_routes.wait(),
+            self.tcp_routes.wait(),
+            self.udp_routes.wait()
+        )?;
         Ok(())
     }
 
     /// The objects of this moment.
     pub fn objects(&self) -> Objects {
         let mut objects = Objects {
+            backend_tls_policies: by_name(readable(&self.backend_tls_policies.store)),
             classes: readable(&self.classes),
             gateways: by_name(readable(&self.gateways)),
             grpc_routes: by_name(readable(&self.grpc_routes.store)),

@@ -13,7 +13,7 @@ use std::time::Duration;
 
 use http::StatusCode;
 use sluice_proxy_core::model::Transport;
-use sluice_proxy_core::table::{Action, Backend};
+use sluice_proxy_core::table::Action;
 use socket2::SockRef;
 use tokio::io::{AsyncRead, AsyncWrite, ReadBuf};
 use tokio::net::TcpStream;
@@ -23,7 +23,7 @@ use super::counters::Outcome;
 use super::worker::Worker;
 use crate::request::failure::Failure;
 use crate::request::tally::{Passage, Tally};
-use crate::upstream::InFlight;
+use crate::upstream::{InFlight, ServerStream, Upstream, tcp};
 
 /// Endpoints that are asked beside the first one when they do not take the connection.
 const ELSEWHERE: u32 = 2;
@@ -62,7 +62,7 @@ pub(super) async fn serve(
 
 /// A connection to a backend, and how it is counted.
 struct Reached {
-    stream: TcpStream,
+    stream: ServerStream,
     tally: Tally,
     passage: Passage,
     in_flight: InFlight,
@@ -74,10 +74,10 @@ async fn reach(worker: &Rc<Worker>, port: u16) -> Option<Reached> {
     let Action::Forward { split, arms } = &snapshot.passing_rule(Transport::Tcp, port)?.action else { return None };
     let arm = &arms[split.pick(worker.random())];
     let mut tally = Tally::start(worker, arm.cell);
-    let connected = match snapshot.backend(arm) {
-        _ if !arm.valid => Err(Failure::BackendInvalid),
-        None => Err(Failure::NoEndpoint),
-        Some(backend) => connect(worker, backend).await,
+    let identity = snapshot.listener(port, "").and_then(|listener| listener.identity.as_deref());
+    let connected = match snapshot.upstream(arm, identity) {
+        Ok(upstream) => connect(worker, upstream).await,
+        Err(failure) => Err(failure),
     };
     match connected {
         Ok((stream, in_flight)) => {
@@ -91,13 +91,15 @@ async fn reach(worker: &Rc<Worker>, port: u16) -> Option<Reached> {
     }
 }
 
-async fn connect(worker: &Worker, backend: &Backend) -> Result<(TcpStream, InFlight), Failure> {
+async fn connect(worker: &Worker, upstream: Upstream<'_>) -> Result<(ServerStream, InFlight), Failure> {
     let (mut failed, mut last) = (Failure::NoEndpoint, None);
     for _ in 0..=ELSEWHERE {
-        let Some(endpoint) = worker.pools.choose(backend, last, worker.random(), worker.now()) else { break };
+        let Some(endpoint) = worker.pools.choose(upstream, last, worker.random(), worker.now()) else { break };
         match endpoint.connect(worker.now()).await {
             Ok(connected) => return Ok(connected),
-            Err(error) => (failed, last) = (Failure::to_connect(worker, &endpoint, &error), Some(endpoint.address)),
+            Err(error) => {
+                (failed, last) = (Failure::to_connect(worker, &endpoint, &error), Some(endpoint.target.address));
+            }
         }
     }
     Err(failed)
@@ -127,7 +129,7 @@ struct Passing<'a> {
     worker: &'a Worker,
     connection: &'a Connection,
     client: TcpStream,
-    backend: TcpStream,
+    backend: ServerStream,
     up: Half,
     down: Half,
     /// Until the backend has said something.
@@ -178,8 +180,7 @@ impl<'a> Passing<'a> {
     }
 
     fn failure(&self) -> Failure {
-        let endpoint = self.in_flight.endpoint();
-        Failure::Reset { leaving: !self.worker.is_ready(endpoint.address, endpoint.protocol) }
+        Failure::Reset { leaving: !self.worker.is_ready(&self.in_flight.endpoint().target) }
     }
 
     /// Tells the other side, and whoever counts, how it ended.
@@ -195,7 +196,7 @@ impl<'a> Passing<'a> {
         }
         if ended.is_err() {
             reset(&self.client);
-            reset(&self.backend);
+            reset(tcp(&self.backend));
         }
     }
 }
@@ -223,8 +224,8 @@ impl Half {
     fn poll(
         &mut self,
         context: &mut Context<'_>,
-        from: &mut TcpStream,
-        to: &mut TcpStream,
+        from: &mut (impl AsyncRead + Unpin),
+        to: &mut (impl AsyncWrite + Unpin),
         scratch: &RefCell<Box<[u8]>>,
         mut note: impl FnMut(usize),
     ) -> Poll<Result<(), End>> {
@@ -240,11 +241,17 @@ impl Half {
                 self.told = true;
                 break;
             }
+            // TLS may hold what it has not been able to send yet.
+            ready!(Pin::new(&mut *to).poll_flush(context)).map_err(End::Writing)?;
             // Given back, because most connections wait for nothing most of the time.
             self.waiting = Vec::new();
             let mut scratch = scratch.borrow_mut();
             let mut read = ReadBuf::new(&mut scratch[..CHUNK]);
-            ready!(Pin::new(&mut *from).poll_read(context, &mut read)).map_err(End::Reading)?;
+            match ready!(Pin::new(&mut *from).poll_read(context, &mut read)) {
+                // TLS that ends without saying so: so many do it that it has to pass for an end.
+                Err(error) if error.kind() == io::ErrorKind::UnexpectedEof => {}
+                read => read.map_err(End::Reading)?,
+            }
             let bytes = read.filled();
             if bytes.is_empty() {
                 self.ended = true;

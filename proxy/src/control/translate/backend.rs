@@ -15,6 +15,7 @@ use sluice_proxy_core::model::{self, Protocol};
 use crate::control::{
     objects::{Name, Objects, RouteKind},
     translate::{
+        backend_tls::Policies,
         conditions::{Condition, RESOLVED_REFS},
         reference::{self, From, To},
     },
@@ -89,7 +90,7 @@ pub fn resolve(reference: &HttpBackendRef, from: Referrer<'_>, objects: &Objects
 }
 
 /// The port of a Service with its endpoints.
-pub fn backend(reference: &ServiceRef, objects: &Objects) -> model::Backend {
+pub fn backend(reference: &ServiceRef, policies: &Policies<'_>, objects: &Objects) -> model::Backend {
     let service = objects.services.get(&reference.service);
     let port = service.and_then(|service| port_of(service, reference.port, reference.kind));
     let uid = service.and_then(|service| service.metadata.uid.as_deref());
@@ -109,6 +110,11 @@ pub fn backend(reference: &ServiceRef, objects: &Objects) -> model::Backend {
         protocol: match (reference.kind, port.and_then(|port| port.app_protocol.as_deref())) {
             (RouteKind::Grpc, _) | (_, Some("kubernetes.io/h2c")) => Protocol::H2c,
             _ => Protocol::Http1,
+        },
+        tls: match reference.kind {
+            // TLS is for streams.
+            RouteKind::Udp => None,
+            _ => policies.of_port(&reference.service, port.and_then(|port| port.name.as_deref())).map(Name::to_string),
         },
         endpoints: endpoints.into_iter().map(|(address, ready)| model::Endpoint { address, ready }).collect(),
     }

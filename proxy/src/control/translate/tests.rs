@@ -4,7 +4,7 @@
 use std::{env, fmt::Write as _, fs, path::Path};
 
 use super::{Translation, address::WantedAddress, conditions::Condition, translate};
-use crate::control::{files, ports::PortAllocations};
+use crate::control::{files, objects::Name, ports::PortAllocations};
 
 fn run(case: &str) {
     let folder = Path::new(env!("CARGO_MANIFEST_DIR")).join("src/control/translate/tests");
@@ -50,6 +50,11 @@ fn render(translation: &Translation) -> String {
             writeln!(out, "  {}\n  {}", condition(&parent.accepted), condition(&parent.resolved)).unwrap();
         }
     }
+    for (name, policy) in &translation.policies {
+        writeln!(out, "policy {name} at {:?}", policy.ancestors.iter().map(Name::to_string).collect::<Vec<_>>())
+            .unwrap();
+        writeln!(out, "{}\n{}", condition(&policy.accepted), condition(&policy.resolved)).unwrap();
+    }
     for (key, resource) in &translation.resources {
         writeln!(out, "{key}\n  {}", serde_json::to_string(resource).unwrap()).unwrap();
     }
@@ -69,4 +74,4 @@ macro_rules! cases {
         }
     )*};
 }
-cases!(attachment, backends, features, foreign, grants, grpc, l4, listeners, rules, unsupported);
+cases!(attachment, backend_tls, backends, features, foreign, grants, grpc, l4, listeners, rules, unsupported);

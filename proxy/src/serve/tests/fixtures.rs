@@ -17,10 +17,13 @@ use sluice_proxy_core::model::{Backend, Endpoint, Listener, Protocol, Resource, 
 use tokio::io::{AsyncReadExt, AsyncWriteExt};
 use tokio::net::{TcpListener, TcpStream};
 use tokio::task::LocalSet;
+use tokio_rustls::TlsAcceptor;
+use tokio_rustls::server::TlsStream;
 
 use crate::serve::counters::CellTotals;
 use crate::serve::plane::{ApplyError, Changed, Plane, Resources};
 use crate::serve::worker::LocalExecutor;
+use crate::tls::stream::MaybeTls;
 
 /// How long a state may take to come before the test fails.
 const PATIENCE: Duration = Duration::from_secs(20);
@@ -135,7 +138,7 @@ impl Proxy {
 
     pub(super) fn endpoints(&self, name: &str, protocol: Protocol, addresses: &[SocketAddr]) {
         let endpoints = addresses.iter().map(|address| Endpoint { address: *address, ready: true }).collect();
-        self.put(Resource::Backend(Backend { id: name.into(), protocol, endpoints }));
+        self.put(Resource::Backend(Backend { id: name.into(), protocol, tls: None, endpoints }));
     }
 
     /// Serves what was put; returns when every worker does.
@@ -262,6 +265,14 @@ impl Client {
     }
 }
 
+/// A connection that was made to a backend, after the handshake where it is in TLS; none where that failed.
+pub(super) async fn accepted(stream: TcpStream, tls: Option<&TlsAcceptor>) -> Option<MaybeTls<TlsStream<TcpStream>>> {
+    match tls {
+        None => Some(MaybeTls::Plain(stream)),
+        Some(tls) => tls.accept(stream).await.ok().map(|stream| MaybeTls::Tls(Box::new(stream))),
+    }
+}
+
 /// A backend that answers with its name and the request's body.
 pub(super) struct Echo {
     pub(super) address: SocketAddr,
@@ -273,6 +284,15 @@ pub(super) struct Echo {
 
 impl Echo {
     pub(super) async fn start(name: &'static str, protocol: Protocol) -> Self {
+        Self::serve(name, protocol, None).await
+    }
+
+    /// One in TLS: server name and protocol of each handshake are among what it has heard.
+    pub(super) async fn secure(name: &'static str, protocol: Protocol, tls: TlsAcceptor) -> Self {
+        Self::serve(name, protocol, Some(tls)).await
+    }
+
+    async fn serve(name: &'static str, protocol: Protocol, tls: Option<TlsAcceptor>) -> Self {
         let listener = TcpListener::bind((Ipv4Addr::LOCALHOST, 0)).await.expect("bound");
         let address = listener.local_addr().expect("address");
         let (served, connections) = (Rc::new(Cell::new(0)), Rc::<RefCell<Vec<_>>>::default());
@@ -280,9 +300,17 @@ impl Echo {
         let (count, live, all) = (Rc::clone(&served), Rc::clone(&connections), Rc::clone(&requests));
         let accepting = tokio::task::spawn_local(async move {
             while let Ok((stream, _)) = listener.accept().await {
-                let (count, all) = (Rc::clone(&count), Rc::clone(&all));
+                let (count, all, heard) = (Rc::clone(&count), Rc::clone(&all), Rc::clone(&all));
+                let tls = tls.clone();
                 let service = service_fn(move |request| echo(name, Rc::clone(&count), Rc::clone(&all), request));
                 let serving = tokio::task::spawn_local(async move {
+                    let Some(stream) = accepted(stream, tls.as_ref()).await else { return };
+                    if let MaybeTls::Tls(stream) = &stream {
+                        let session = stream.get_ref().1;
+                        let alpn = String::from_utf8_lossy(session.alpn_protocol().unwrap_or_default());
+                        let hello = format!("TLS {} {alpn}", session.server_name().unwrap_or_default());
+                        heard.borrow_mut().push(hello);
+                    }
                     let io = TokioIo::new(stream);
                     // How a connection ends is what the tests look at from the other side.
                     let _ = match protocol {

@@ -139,7 +139,16 @@ const OPERATOR_HOME: &[Rule] = &[
 const PROXY_CONTROLLER: &[Rule] = &[
     rule(
         GATEWAY,
-        &["backendtlspolicies", "gatewayclasses", "gateways", "grpcroutes", "httproutes", "tcproutes", "udproutes"],
+        &[
+            "backendtlspolicies",
+            "gatewayclasses",
+            "gateways",
+            "grpcroutes",
+            "httproutes",
+            "tcproutes",
+            "tlsroutes",
+            "udproutes",
+        ],
         READ,
         "what is to be served",
     ),
@@ -152,6 +161,7 @@ const PROXY_CONTROLLER: &[Rule] = &[
             "grpcroutes/status",
             "httproutes/status",
             "tcproutes/status",
+            "tlsroutes/status",
             "udproutes/status",
         ],
         &["patch"],

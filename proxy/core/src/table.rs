@@ -261,16 +261,21 @@ impl Snapshot {
         Some(self.port(Transport::Tcp, bind_port)?.sharing)
     }
 
-    /// The rule for what comes to a port with one listener and is passed on as it is: that of the oldest route.
-    pub fn passing_rule(&self, transport: Transport, bind_port: u16) -> Option<&Rule> {
-        let listener = self.port(transport, bind_port)?.listeners.matching("").next()?;
-        let Candidate { condition, route } = listener.hosts.matching("").next()?.first()?;
-        self.routes.get(*route)?.get(condition.rule as usize)
+    /// The listener for a client's server name in lower case, which is empty where it has none.
+    pub fn listener<'a>(
+        &'a self,
+        transport: Transport,
+        bind_port: u16,
+        server_name: &'a str,
+    ) -> Option<&'a ListenerTable> {
+        self.port(transport, bind_port)?.listeners.matching(server_name).next().map(|listener| &**listener)
     }
 
-    /// The listener for a client's server name in lower case, which is empty where it has none.
-    pub fn listener<'a>(&'a self, bind_port: u16, server_name: &'a str) -> Option<&'a ListenerTable> {
-        self.port(Transport::Tcp, bind_port)?.listeners.matching(server_name).next().map(|listener| &**listener)
+    /// The rule for what comes to a listener of this snapshot and is passed on as it is: of the routes with the most specific
+    /// host name that fits, that of the oldest.
+    pub fn passing_rule(&self, listener: &ListenerTable, server_name: &str) -> Option<&Rule> {
+        let Candidate { condition, route } = listener.hosts.matching(server_name).next()?.first()?;
+        self.routes.get(*route)?.get(condition.rule as usize)
     }
 
     /// Every listener.

@@ -33,7 +33,7 @@ pub use http_route::{
     PathModifier, RedirectFilter, RewriteFilter, RouteFilter, RouteMatch, RouteRetry, RouteRule, RouteTimeouts,
     ValueMatch,
 };
-pub use l4_route::{L4RouteRule, TcpRoute, TcpRouteSpec, UdpRoute, UdpRouteSpec};
+pub use l4_route::{L4RouteRule, TcpRoute, TcpRouteSpec, TlsRoute, TlsRouteSpec, UdpRoute, UdpRouteSpec};
 pub use reference_grant::{GrantFrom, GrantTo, ReferenceGrant, ReferenceGrantSpec};
 pub use shared::{ParentReference, Unknown};
 pub use tls::{

@@ -164,6 +164,7 @@ impl Effects {
                 RouteKind::Grpc => self.write_to(objects.grpc_routes.get(name), generation, wanted).await,
                 RouteKind::Http => self.write_to(objects.http_routes.get(name), generation, wanted).await,
                 RouteKind::Tcp => self.write_to(objects.tcp_routes.get(name), generation, wanted).await,
+                RouteKind::Tls => self.write_to(objects.tls_routes.get(name), generation, wanted).await,
                 RouteKind::Udp => self.write_to(objects.udp_routes.get(name), generation, wanted).await,
             }
         }

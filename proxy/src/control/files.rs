@@ -108,6 +108,7 @@ fn add_one(objects: &mut Objects, mut object: Value) -> anyhow::Result<()> {
         "ReferenceGrant" => objects.grants.push(Arc::new(read(object, &key)?)),
         "Service" => drop(objects.services.insert(key.clone(), Arc::new(read(object, &key)?))),
         "TCPRoute" => drop(objects.tcp_routes.insert(key.clone(), Arc::new(read(object, &key)?))),
+        "TLSRoute" => drop(objects.tls_routes.insert(key.clone(), Arc::new(read(object, &key)?))),
         "UDPRoute" => drop(objects.udp_routes.insert(key.clone(), Arc::new(read(object, &key)?))),
         other => bail!("objects of kind {other} are not supported"),
     }

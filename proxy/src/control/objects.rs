@@ -15,7 +15,8 @@ use k8s_openapi::{
     apimachinery::pkg::apis::meta::v1::ObjectMeta,
 };
 use sluice_gateway_types::{
-    BackendTlsPolicy, Gateway, GatewayClass, GrpcRoute, HttpRoute, ParentReference, ReferenceGrant, TcpRoute, UdpRoute,
+    BackendTlsPolicy, Gateway, GatewayClass, GrpcRoute, HttpRoute, ParentReference, ReferenceGrant, TcpRoute, TlsRoute,
+    UdpRoute,
 };
 
 use crate::control::translate::address::AddressPool;
@@ -59,6 +60,8 @@ pub enum RouteKind {
     Http,
     /// TCPRoute
     Tcp,
+    /// TLSRoute
+    Tls,
     /// UDPRoute
     Udp,
 }
@@ -70,6 +73,7 @@ impl RouteKind {
             Self::Grpc => "GRPCRoute",
             Self::Http => "HTTPRoute",
             Self::Tcp => "TCPRoute",
+            Self::Tls => "TLSRoute",
             Self::Udp => "UDPRoute",
         }
     }
@@ -99,6 +103,8 @@ pub enum AnyRoute<'a> {
     Http(&'a HttpRoute),
     /// A TCPRoute.
     Tcp(&'a TcpRoute),
+    /// A TLSRoute.
+    Tls(&'a TlsRoute),
     /// A UDPRoute.
     Udp(&'a UdpRoute),
 }
@@ -110,6 +116,7 @@ impl<'a> AnyRoute<'a> {
             Self::Grpc(_) => RouteKind::Grpc,
             Self::Http(_) => RouteKind::Http,
             Self::Tcp(_) => RouteKind::Tcp,
+            Self::Tls(_) => RouteKind::Tls,
             Self::Udp(_) => RouteKind::Udp,
         }
     }
@@ -120,6 +127,7 @@ impl<'a> AnyRoute<'a> {
             Self::Grpc(route) => &route.metadata,
             Self::Http(route) => &route.metadata,
             Self::Tcp(route) => &route.metadata,
+            Self::Tls(route) => &route.metadata,
             Self::Udp(route) => &route.metadata,
         }
     }
@@ -135,6 +143,7 @@ impl<'a> AnyRoute<'a> {
             Self::Grpc(route) => &route.spec.parent_refs,
             Self::Http(route) => &route.spec.parent_refs,
             Self::Tcp(route) => &route.spec.parent_refs,
+            Self::Tls(route) => &route.spec.parent_refs,
             Self::Udp(route) => &route.spec.parent_refs,
         }
     }
@@ -144,6 +153,7 @@ impl<'a> AnyRoute<'a> {
         match self {
             Self::Grpc(route) => &route.spec.hostnames,
             Self::Http(route) => &route.spec.hostnames,
+            Self::Tls(route) => &route.spec.hostnames,
             Self::Tcp(_) | Self::Udp(_) => &[],
         }
     }
@@ -189,6 +199,8 @@ pub struct Objects {
     pub http_routes: BTreeMap<Name, Arc<HttpRoute>>,
     /// Every TCPRoute.
     pub tcp_routes: BTreeMap<Name, Arc<TcpRoute>>,
+    /// Every TLSRoute.
+    pub tls_routes: BTreeMap<Name, Arc<TlsRoute>>,
     /// Every UDPRoute.
     pub udp_routes: BTreeMap<Name, Arc<UdpRoute>>,
     /// Every BackendTLSPolicy.
@@ -222,8 +234,9 @@ impl Objects {
         let grpc = self.grpc_routes.values().map(|route| AnyRoute::Grpc(route));
         let http = self.http_routes.values().map(|route| AnyRoute::Http(route));
         let tcp = self.tcp_routes.values().map(|route| AnyRoute::Tcp(route));
+        let tls = self.tls_routes.values().map(|route| AnyRoute::Tls(route));
         let udp = self.udp_routes.values().map(|route| AnyRoute::Udp(route));
-        grpc.chain(http).chain(tcp).chain(udp)
+        grpc.chain(http).chain(tcp).chain(tls).chain(udp)
     }
 
     /// A Secret that something names and may name.

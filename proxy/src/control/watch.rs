@@ -27,7 +27,7 @@ use kube::{
 };
 use serde::de::DeserializeOwned;
 use sluice_gateway_types::{
-    BackendTlsPolicy, Gateway, GatewayClass, GrpcRoute, HttpRoute, ReferenceGrant, TcpRoute, UdpRoute,
+    BackendTlsPolicy, Gateway, GatewayClass, GrpcRoute, HttpRoute, ReferenceGrant, TcpRoute, TlsRoute, UdpRoute,
 };
 use tokio::sync::{Notify, watch};
 
@@ -48,6 +48,7 @@ pub struct Caches {
     grpc_routes: Optional<GrpcRoute>,
     http_routes: Store<DeserializeGuard<HttpRoute>>,
     tcp_routes: Optional<TcpRoute>,
+    tls_routes: Optional<TlsRoute>,
     udp_routes: Optional<UdpRoute>,
     grants: Store<DeserializeGuard<ReferenceGrant>>,
     namespaces: Store<PartialObjectMeta<Namespace>>,
@@ -77,6 +78,7 @@ impl Caches {
             grpc_routes: Optional::start(Api::all(all.clone()), changed),
             http_routes: cache(Api::all(all.clone()), changed),
             tcp_routes: Optional::start(Api::all(all.clone()), changed),
+            tls_routes: Optional::start(Api::all(all.clone()), changed),
             udp_routes: Optional::start(Api::all(all.clone()), changed),
             grants: cache(Api::all(all.clone()), changed),
             namespaces: cache(Api::all(all.clone()), changed),
@@ -103,7 +105,8 @@ impl Caches {
             self.backend_tls_policies.wait(),
             self.grpc_routes.wait(),
             self.tcp_routes.wait(),
-            self.udp_routes.wait()
+            self.tls_routes.wait(),
+            self.udp_routes.wait(),
         )?;
         Ok(())
     }
@@ -117,6 +120,7 @@ impl Caches {
             grpc_routes: by_name(readable(&self.grpc_routes.store)),
             http_routes: by_name(readable(&self.http_routes)),
             tcp_routes: by_name(readable(&self.tcp_routes.store)),
+            tls_routes: by_name(readable(&self.tls_routes.store)),
             udp_routes: by_name(readable(&self.udp_routes.store)),
             grants: readable(&self.grants),
             services: self.services.state().into_iter().map(|service| (Name::of(&service.metadata), service)).collect(),

@@ -13,6 +13,16 @@ use crate::tls::stream::MaybeTls;
 /// A client's connection.
 pub(super) type ClientStream = MaybeTls<TlsStream<Replayed>>;
 
+impl ClientStream {
+    /// The connection below.
+    pub(super) fn socket(&self) -> &TcpStream {
+        match self {
+            Self::Plain(stream) => stream,
+            Self::Tls(stream) => &stream.get_ref().0.stream,
+        }
+    }
+}
+
 /// A connection of which something has been read already: that comes first.
 #[derive(Debug)]
 pub(super) struct Replayed {

@@ -1,5 +1,5 @@
-//! A connection of a TCP listener: assigned once, then bytes both ways until both sides have ended or nothing has come for
-//! long. Each side may end by itself, and a side that does not read stops the other.
+//! A connection of a TCP or TLS listener: assigned once, then bytes both ways until both sides have ended or nothing has come
+//! for long. Each side may end by itself, and a side that does not read stops the other.
 //!
 //! It is counted as one request, answered when the backend's first byte comes: how long people talk is not how long an
 //! answer takes.
@@ -12,44 +12,57 @@ use std::task::{Context, Poll, ready};
 use std::time::Duration;
 
 use http::StatusCode;
-use sluice_proxy_core::model::Transport;
+use sluice_proxy_core::model::{ListenerProtocol, Transport};
 use sluice_proxy_core::table::Action;
 use socket2::SockRef;
 use tokio::io::{AsyncRead, AsyncWrite, ReadBuf};
 use tokio::net::TcpStream;
 
+use super::client::ClientStream;
 use super::connection::{Connection, Open, Order, Phase, until};
 use super::counters::Outcome;
 use super::worker::Worker;
 use crate::request::failure::Failure;
 use crate::request::tally::{Passage, Tally};
-use crate::upstream::{InFlight, ServerStream, Upstream, tcp};
+use crate::upstream::{InFlight, ServerStream, Upstream};
 
 /// Endpoints that are asked beside the first one when they do not take the connection.
 const ELSEWHERE: u32 = 2;
 /// Most bytes that are read at once, and so most that wait for a side that does not read.
 const CHUNK: usize = 32 * 1024;
 
+/// A client whose bytes are to be passed on.
+pub(super) struct Arrived {
+    pub(super) stream: ClientStream,
+    /// In lower case; empty where it names none.
+    pub(super) server_name: String,
+    /// What was read of it, which is for the backend too.
+    pub(super) read: Vec<u8>,
+}
+
+impl Arrived {
+    /// A client of which nothing is known yet.
+    pub(super) fn plain(stream: TcpStream) -> Self {
+        Self { stream: ClientStream::Plain(stream), server_name: String::new(), read: Vec::new() }
+    }
+}
+
 /// Passes a client's connection on to a backend.
-pub(super) async fn serve(
-    worker: &Rc<Worker>,
-    connection: &Rc<Connection>,
-    stream: std::net::TcpStream,
-) -> io::Result<()> {
-    let client = TcpStream::from_std(stream)?;
+pub(super) async fn serve(worker: &Rc<Worker>, connection: &Rc<Connection>, arrived: Arrived) -> io::Result<()> {
+    let Arrived { stream: client, server_name, read } = arrived;
     // It is open as long as a request is, for whoever waits for the end.
     let _open = Open::new(Rc::clone(worker), Rc::clone(connection));
     connection.enter(Phase::Tunnel, worker.now());
-    let mut reaching = pin!(reach(worker, connection.bind_port));
+    let mut reaching = pin!(reach(worker, connection, &server_name));
     let reached = until(connection, |context, order| match order {
         Some(Order::Abort) => Poll::Ready(None),
         Some(Order::Finish) | None => reaching.as_mut().poll(context),
     });
     let Some(reached) = reached.await else {
-        reset(&client);
+        reset(client.socket());
         return Ok(());
     };
-    let mut passing = Passing::new(worker, connection, client, reached);
+    let mut passing = Passing::new(worker, connection, (client, read), reached);
     let ended = until(connection, |context, order| match order {
         Some(Order::Abort) => Poll::Ready(Err(Broken { by: Side::Client, error: io::ErrorKind::TimedOut.into() })),
         // While we leave it may go on as long as a request may.
@@ -69,13 +82,22 @@ struct Reached {
 }
 
 /// Draws a backend and connects to it. None when the connection is to be refused.
-async fn reach(worker: &Rc<Worker>, port: u16) -> Option<Reached> {
-    let snapshot = worker.snapshot();
-    let Action::Forward { split, arms } = &snapshot.passing_rule(Transport::Tcp, port)?.action else { return None };
+async fn reach(worker: &Rc<Worker>, connection: &Connection, server_name: &str) -> Option<Reached> {
+    let (snapshot, port) = (worker.snapshot(), connection.bind_port);
+    let listener = snapshot.listener(Transport::Tcp, port, server_name)?;
+    // While it shook hands the name may have become another listener's, whose certificates and rules it was not met with.
+    if connection.listener().is_some_and(|chosen| *chosen != *listener.id) {
+        return None;
+    }
+    let Action::Forward { split, arms } = &snapshot.passing_rule(listener, server_name)?.action else { return None };
     let arm = &arms[split.pick(worker.random())];
     let mut tally = Tally::start(worker, arm.cell);
-    let identity = snapshot.listener(port, "").and_then(|listener| listener.identity.as_deref());
-    let connected = match snapshot.upstream(arm, identity) {
+    let upstream = if listener.protocol == ListenerProtocol::Tls && listener.termination.is_none() {
+        snapshot.upstream_as_is(arm)
+    } else {
+        snapshot.upstream(arm, listener.identity.as_deref())
+    };
+    let connected = match upstream {
         Ok(upstream) => connect(worker, upstream).await,
         Err(failure) => Err(failure),
     };
@@ -128,7 +150,7 @@ struct Broken {
 struct Passing<'a> {
     worker: &'a Worker,
     connection: &'a Connection,
-    client: TcpStream,
+    client: ClientStream,
     backend: ServerStream,
     up: Half,
     down: Half,
@@ -139,9 +161,15 @@ struct Passing<'a> {
 }
 
 impl<'a> Passing<'a> {
-    fn new(worker: &'a Worker, connection: &'a Connection, client: TcpStream, to: Reached) -> Self {
+    /// Between a client, of whom so much has been read, and a backend.
+    fn new(
+        worker: &'a Worker,
+        connection: &'a Connection,
+        (client, read): (ClientStream, Vec<u8>),
+        to: Reached,
+    ) -> Self {
         let Reached { stream: backend, tally, passage, in_flight } = to;
-        let (up, down) = (Half::default(), Half::default());
+        let (up, down) = (Half { waiting: read, ..Half::default() }, Half::default());
         Self { worker, connection, client, backend, up, down, tally: Some(tally), passage, in_flight }
     }
 
@@ -195,8 +223,8 @@ impl<'a> Passing<'a> {
             tally.outcome = outcome;
         }
         if ended.is_err() {
-            reset(&self.client);
-            reset(tcp(&self.backend));
+            reset(self.client.socket());
+            reset(self.backend.socket());
         }
     }
 }

@@ -131,10 +131,16 @@ pub(crate) struct Served {
 impl Served {
     /// The backend of an arm; `identity` is the id of the certificate that it is shown.
     pub(crate) fn upstream(&self, arm: &Arm, identity: Option<&str>) -> Result<Upstream<'_>, Failure> {
-        if !arm.valid {
-            return Err(Failure::BackendInvalid);
-        }
-        self.upstream_of(self.backend(arm).ok_or(Failure::NoEndpoint)?, identity)
+        self.upstream_of(self.usable(arm)?, identity)
+    }
+
+    /// The same for TLS that is not ended here, and so is for the backend as it is.
+    pub(crate) fn upstream_as_is(&self, arm: &Arm) -> Result<Upstream<'_>, Failure> {
+        Ok(Upstream { backend: self.usable(arm)?, connector: None })
+    }
+
+    fn usable(&self, arm: &Arm) -> Result<&Backend, Failure> {
+        if arm.valid { self.backend(arm).ok_or(Failure::NoEndpoint) } else { Err(Failure::BackendInvalid) }
     }
 
     /// How connections to a backend of this snapshot are made.

@@ -185,3 +185,54 @@ fn of_system() -> RootCertStore {
     store.add_parsable_certificates(found.certs);
     store
 }
+
+#[cfg(test)]
+mod tests {
+    use std::sync::Arc;
+
+    use sluice_proxy_core::cells::Cells;
+    use sluice_proxy_core::model::{Authorities, BackendTls, Certificate, Listener, Resource};
+    use sluice_proxy_core::table::Compiler;
+
+    use super::Connectors;
+    use crate::tls::tests::Authority;
+
+    #[test]
+    fn what_is_the_same_is_kept_and_what_is_not_has_a_number_of_its_own() {
+        let authority = Authority::new();
+        let policy = |hostname: &str| {
+            Resource::BackendTls(BackendTls {
+                id: "p".into(),
+                hostname: hostname.into(),
+                names: vec![],
+                authorities: Authorities::Listed(authority.pem.clone()),
+            })
+        };
+        let shown = |certificate: &Certificate| Resource::Certificate(certificate.clone());
+        let (one, other) = (authority.sign("c", &["gateway.test"]), authority.sign("c", &["gateway.test"]));
+        let plain = Resource::Listener(Listener::http("plain", 1, 1));
+        let showing = Resource::Listener(Listener { identity: Some("c".into()), ..Listener::http("showing", 2, 2) });
+        let steps: [(&[Resource], bool); 6] = [
+            (&[plain, showing, policy("a.test"), shown(&one)], false),
+            (&[policy("a.test"), shown(&one)], true),
+            (&[policy("b.test")], false),
+            (&[policy("a.test")], false),
+            (&[shown(&other)], false),
+            (&[shown(&other)], true),
+        ];
+        let (mut compiler, mut cells) = (Compiler::default(), Cells::default());
+        let mut connectors = Arc::<Connectors>::default();
+        let mut numbers = std::collections::BTreeSet::new();
+        for (step, (resources, same)) in steps.into_iter().enumerate() {
+            let changes = resources.iter().map(|resource| (resource.key(), Some(resource)));
+            let next = connectors.next(&compiler.update(changes, &mut cells).expect("snapshot"));
+            assert_eq!(Arc::ptr_eq(&connectors, &next), same, "{step}");
+            let [clear, showing] = [None, Some("c")].map(|identity| next.get("p", identity).expect("a connector"));
+            let is_new = [clear, showing].map(|connector| numbers.insert(connector.number));
+            // Another certificate is of no concern to those that show none.
+            assert_eq!(is_new, [!same && step != 4, !same], "{step}");
+            assert!(next.has(clear) && next.has(showing));
+            connectors = next;
+        }
+    }
+}

@@ -13,7 +13,7 @@ use crate::tls::connectors::Connector;
 
 pub(crate) use lease::{Lease, SendError, Upgraded};
 pub(crate) use pool::{Endpoint, InFlight, Pools};
-pub(crate) use socket::{ServerStream, tcp};
+pub(crate) use socket::ServerStream;
 
 /// A backend, and what connections to it are made with.
 #[derive(Clone, Copy, Debug)]

@@ -41,8 +41,8 @@ pub(crate) struct Pools {
     endpoints: RefCell<HashMap<Key, Rc<Endpoint>>>,
 }
 
-/// An address and how it is spoken to; in TLS, the number of the connector.
-type Key = (SocketAddr, Protocol, Option<u64>);
+/// An address and how it is spoken to; where that is in TLS, the number of the connector.
+type Key = (Target, Option<u64>);
 
 /// One address, and this worker's connections to it.
 #[derive(Debug)]
@@ -113,10 +113,10 @@ impl Pools {
 
     fn endpoint(&self, target: Target, connector: Option<&Arc<Connector>>) -> Rc<Endpoint> {
         let mut endpoints = self.endpoints.borrow_mut();
-        let key = (target.address, target.protocol, connector.map(|connector| connector.number));
-        let endpoint = endpoints.entry(key).or_insert_with(|| {
+        let key = (target, connector.map(|connector| connector.number));
+        let endpoint = endpoints.entry(key).or_insert_with_key(|(target, _)| {
             Rc::new(Endpoint {
-                target,
+                target: target.clone(),
                 connector: connector.map(Arc::clone),
                 idle: RefCell::default(),
                 shared: RefCell::default(),

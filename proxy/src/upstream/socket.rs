@@ -17,11 +17,13 @@ use crate::tls::stream::MaybeTls;
 /// A backend's connection.
 pub(crate) type ServerStream = MaybeTls<TlsStream<TcpStream>>;
 
-/// What is below TLS.
-pub(crate) fn tcp(stream: &ServerStream) -> &TcpStream {
-    match stream {
-        MaybeTls::Plain(stream) => stream,
-        MaybeTls::Tls(stream) => stream.get_ref().0,
+impl ServerStream {
+    /// The connection below.
+    pub(crate) fn socket(&self) -> &TcpStream {
+        match self {
+            Self::Plain(stream) => stream,
+            Self::Tls(stream) => stream.get_ref().0,
+        }
     }
 }
 
@@ -38,7 +40,7 @@ impl Socket {
     /// because the task that drives the connection may not have run since.
     pub(super) fn is_quiet(&self) -> bool {
         let stream = self.0.borrow();
-        let peeked = SockRef::from(tcp(&stream)).peek(&mut [MaybeUninit::uninit()]);
+        let peeked = SockRef::from(stream.socket()).peek(&mut [MaybeUninit::uninit()]);
         peeked.is_err_and(|error| error.kind() == io::ErrorKind::WouldBlock)
     }
 }

@@ -23,7 +23,7 @@ pub struct Listener {
     /// Lower-case host name, exact or with a leading `*.`; none means every host, and stands for TCP and UDP always.
     #[serde(default, skip_serializing_if = "Option::is_none")]
     pub hostname: Option<String>,
-    /// How TLS is ended; where it is not ended here, none.
+    /// How TLS is ended; none where it is not ended here. A TLS listener without it passes its clients' TLS on.
     #[serde(default, skip_serializing_if = "Option::is_none")]
     pub termination: Option<Termination>,
     /// Id of the certificate that backends which are spoken to in TLS are shown.
@@ -111,14 +111,6 @@ impl ListenerProtocol {
             Self::Http => Sharing::Host,
             Self::Https | Self::Tls => Sharing::ServerName,
             Self::Tcp | Self::Udp => Sharing::Nothing,
-        }
-    }
-
-    /// Whether data planes serve it.
-    pub fn is_served(self) -> bool {
-        match self {
-            Self::Http | Self::Https | Self::Tcp | Self::Udp => true,
-            Self::Tls => false,
         }
     }
 

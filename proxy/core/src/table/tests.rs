@@ -1,6 +1,7 @@
 //! Which rule a request finds, by tables; and that no resources make building panic.
 
 mod changes;
+mod passing;
 
 use http::Request;
 use proptest::prelude::{Just, Strategy, any, prop, prop_oneof, proptest};
@@ -9,7 +10,7 @@ use super::{Action, Problem, Readiness, Snapshot, Target, Unmatched};
 use crate::cells::Cells;
 use crate::model::{
     Backend, Endpoint, GrpcMethod, Listener, ListenerProtocol, Match, PathMatch, Protocol, Resource, Route, Rule,
-    ValueMatch, WeightedBackend,
+    Transport, ValueMatch, WeightedBackend,
 };
 
 fn listener(id: &str, hostname: Option<&str>) -> Resource {
@@ -257,8 +258,6 @@ fn a_bad_resource_is_named() {
     assert!(matches!(problem(&method).problem, Problem::Method(_)));
     assert!(matches!(problem(&twice).problem, Problem::Duplicate));
     assert!(matches!(problem(&conflict).problem, Problem::ListenerConflict(..)));
-    let of_tls = Listener { protocol: ListenerProtocol::Tls, ..Listener::http("t", 443, 443) };
-    assert!(matches!(problem(&[Resource::Listener(of_tls)]).problem, Problem::Protocol(ListenerProtocol::Tls)));
 }
 
 /// The table of the specification (GEP-3567): connections by server name, requests by host.
@@ -297,7 +296,7 @@ fn a_request_for_another_listener_than_its_connections_is_misdirected() {
     ];
     let (head, ()) = Request::get("/").body(()).expect("request").into_parts();
     for (server_name, host, expected) in cases {
-        let listener = snapshot.listener(8080, server_name).expect("a listener");
+        let listener = snapshot.listener(Transport::Tcp, 8080, server_name).expect("a listener");
         let found = snapshot.route(8080, Some(&listener.id), host, "/", &head).map(drop);
         assert_eq!(found, expected, "{server_name} -> {host}");
     }

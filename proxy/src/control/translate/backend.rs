@@ -45,7 +45,7 @@ pub struct Referrer<'a> {
 fn suffix(kind: RouteKind) -> &'static str {
     match kind {
         RouteKind::Grpc => "+h2c",
-        RouteKind::Http | RouteKind::Tcp => "",
+        RouteKind::Http | RouteKind::Tcp | RouteKind::Tls => "",
         RouteKind::Udp => "+udp",
     }
 }
@@ -130,7 +130,7 @@ fn is_of_an_earlier_service(slice: &EndpointSlice, service: Option<&str>) -> boo
 /// The protocol of a Service's port that a kind of route can use.
 fn transport(kind: RouteKind) -> &'static str {
     match kind {
-        RouteKind::Grpc | RouteKind::Http | RouteKind::Tcp => "TCP",
+        RouteKind::Grpc | RouteKind::Http | RouteKind::Tcp | RouteKind::Tls => "TCP",
         RouteKind::Udp => "UDP",
     }
 }

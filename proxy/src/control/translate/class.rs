@@ -6,7 +6,7 @@ use crate::control::{
 };
 
 /// Features of the conformance suite that this implementation has, in the order that the specification asks for.
-pub const SUPPORTED_FEATURES: [&str; 46] = [
+pub const SUPPORTED_FEATURES: [&str; 49] = [
     "BackendTLSPolicy",
     "BackendTLSPolicySANValidation",
     "GRPCRoute",
@@ -52,6 +52,9 @@ pub const SUPPORTED_FEATURES: [&str; 46] = [
     "HTTPRouteSchemeRedirect",
     "ReferenceGrant",
     "TCPRoute",
+    "TLSRoute",
+    "TLSRouteModeMixed",
+    "TLSRouteModeTerminate",
     "UDPRoute",
 ];
 

@@ -68,6 +68,8 @@ pub struct ListenerPlan {
     pub conflicted: Condition,
     /// Certificates that data planes need for it.
     pub certificates: Vec<model::Certificate>,
+    /// Whether it is to end its clients' TLS.
+    pub ends_tls: bool,
     /// How it ends TLS; none where it does not or cannot.
     pub termination: Option<model::Termination>,
     /// What data planes serve; none when it is not served.
@@ -104,8 +106,7 @@ impl Namespaces {
 impl ListenerPlan {
     /// Whether data planes could do something with it.
     fn is_servable(&self) -> bool {
-        let in_the_clear = self.protocol.is_none_or(|protocol| protocol.sharing() != Sharing::ServerName);
-        self.accepted.holds && !self.kinds.is_empty() && (in_the_clear || self.termination.is_some())
+        self.accepted.holds && !self.kinds.is_empty() && (!self.ends_tls || self.termination.is_some())
     }
 
     /// `supportedKinds` of its status.
@@ -257,6 +258,7 @@ fn listener(spec: &Listener, namespace: &str) -> ListenerPlan {
         resolved,
         conflicted: Condition::no(CONFLICTED, "NoConflicts", "No conflicts"),
         certificates: vec![],
+        ends_tls: false,
         termination: None,
         resource: None,
     }

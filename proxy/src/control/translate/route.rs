@@ -172,6 +172,10 @@ fn rules<'a>(route: AnyRoute<'_>, name: &'a RouteName, objects: &'a Objects) -> 
         AnyRoute::Grpc(route) => grpc::rules(&route.spec, &mut found)?,
         AnyRoute::Http(route) => http::rules(&route.spec, &mut found)?,
         AnyRoute::Tcp(route) => l4::rules(&route.spec.rules, name.kind, &mut found)?,
+        AnyRoute::Tls(route) => {
+            l4::named(&route.spec.hostnames)?;
+            l4::rules(&route.spec.rules, name.kind, &mut found)?;
+        }
         AnyRoute::Udp(route) => l4::rules(&route.spec.rules, name.kind, &mut found)?,
     }
     Ok(found)

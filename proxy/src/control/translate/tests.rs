@@ -74,4 +74,17 @@ macro_rules! cases {
         }
     )*};
 }
-cases!(attachment, backend_tls, backends, features, foreign, grants, grpc, l4, listeners, rules, unsupported);
+cases!(
+    attachment,
+    backend_tls,
+    backends,
+    features,
+    foreign,
+    grants,
+    grpc,
+    l4,
+    listeners,
+    rules,
+    tls_routes,
+    unsupported
+);

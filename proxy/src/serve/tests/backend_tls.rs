@@ -22,7 +22,7 @@ const POLICY: &str = "shop/app";
 const SPIFFE: &str = "spiffe://shop.test/app";
 
 /// Shows this certificate, and asks for one of these authorities.
-fn server(shown: &Certificate, clients: Option<&Authority>) -> TlsAcceptor {
+pub(super) fn server(shown: &Certificate, clients: Option<&Authority>) -> TlsAcceptor {
     let builder = ServerConfig::builder_with_provider(provider()).with_protocol_versions(&[&TLS13, &TLS12]);
     let builder = builder.expect("versions");
     let builder = match clients {
@@ -39,7 +39,7 @@ fn server(shown: &Certificate, clients: Option<&Authority>) -> TlsAcceptor {
     TlsAcceptor::from(Arc::new(config))
 }
 
-fn policy(authority: &Authority, hostname: &str, names: &[SubjectName]) -> Resource {
+pub(super) fn policy(authority: &Authority, hostname: &str, names: &[SubjectName]) -> Resource {
     Resource::BackendTls(BackendTls {
         id: POLICY.into(),
         hostname: hostname.into(),
@@ -48,7 +48,8 @@ fn policy(authority: &Authority, hostname: &str, names: &[SubjectName]) -> Resou
     })
 }
 
-fn backend(address: SocketAddr, protocol: Protocol) -> Resource {
+/// Backend `b`, which is of this policy.
+pub(super) fn backend(address: SocketAddr, protocol: Protocol) -> Resource {
     let endpoints = vec![Endpoint { address, ready: true }];
     Resource::Backend(Backend { id: "b".into(), protocol, tls: Some(POLICY.into()), endpoints })
 }

@@ -4,7 +4,7 @@ use crate::control::{
     files,
     objects::{Asked, Name, Objects},
     ports::PortAllocations,
-    translate::{GatewayPlan, translate},
+    translate::{GatewayPlan, gateway::ListenerPlan, translate},
 };
 use crate::tls::tests::Authority;
 
@@ -91,6 +91,38 @@ fn certificates_are_resolved_and_never_looked_for_without_permission() {
         assert_eq!(said(&plan(&objects)), [expected], "{tls}");
         assert!(objects.asked().iter().all(|asked| asked.name().namespace != "closed"), "{tls}");
     }
+}
+
+#[test]
+fn a_tls_listener_ends_tls_like_https_or_passes_it_on_without_a_certificate() {
+    let cases = [
+        ("certificateRefs: [{name: good}]", ("Accepted", "ResolvedRefs", true), true),
+        ("mode: Terminate, certificateRefs: [{name: good}]", ("Accepted", "ResolvedRefs", true), true),
+        ("mode: Terminate, certificateRefs: [{name: missing}]", ("Accepted", "InvalidCertificateRef", false), false),
+        ("mode: Terminate", ("Accepted", "InvalidCertificateRef", false), false),
+        ("mode: Passthrough", ("Accepted", "ResolvedRefs", true), false),
+        ("mode: Passthrough, certificateRefs: [{name: missing}]", ("Accepted", "ResolvedRefs", true), false),
+        ("mode: Passthrough, options: {a: b}", ("UnsupportedValue", "ResolvedRefs", false), false),
+        ("mode: Other", ("UnsupportedValue", "ResolvedRefs", false), false),
+    ];
+    for (tls, expected, ends_tls) in cases {
+        let listener = format!("{{name: tls, port: 443, protocol: TLS, tls: {{{tls}}}}}");
+        let plan = plan(&objects(&listener, "{}"));
+        assert_eq!(said(&plan), [expected], "{tls}");
+        let resource = plan.listeners[0].resource.as_ref();
+        assert_eq!(resource.is_some_and(|resource| resource.termination.is_some()), ends_tls, "{tls}");
+    }
+}
+
+#[test]
+fn clients_of_tls_listeners_are_asked_for_no_certificate() {
+    let listeners =
+        "{name: https, port: 443, protocol: HTTPS, hostname: a.test, tls: {certificateRefs: [{name: good}]}},
+        {name: tls, port: 443, protocol: TLS, hostname: b.test, tls: {certificateRefs: [{name: good}]}}";
+    let frontend = "{frontend: {default: {validation: {caCertificateRefs: [{kind: ConfigMap, name: ca}]}}}}";
+    let plan = plan(&objects(listeners, frontend));
+    let asks = |plan: &ListenerPlan| plan.termination.as_ref().expect("served").clients.is_some();
+    assert_eq!(plan.listeners.iter().map(asks).collect::<Vec<_>>(), [true, false]);
 }
 
 #[test]

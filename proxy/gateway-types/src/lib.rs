@@ -11,6 +11,7 @@
 //! back as they were.
 #![forbid(unsafe_code)]
 
+mod backend_tls_policy;
 mod gateway;
 mod gateway_class;
 mod grpc_route;
@@ -20,6 +21,7 @@ mod reference_grant;
 mod shared;
 mod tls;
 
+pub use backend_tls_policy::{BackendTlsPolicy, BackendTlsPolicySpec, BackendValidation, PolicyTarget, SubjectAltName};
 pub use gateway::{
     Gateway, GatewayAddress, GatewayInfrastructure, GatewaySpec, Listener, ListenerAllowedRoutes, NamespaceSelection,
     RouteGroupKind,

@@ -93,6 +93,7 @@ fn add_one(objects: &mut Objects, mut object: Value) -> anyhow::Result<()> {
     let namespace = object["metadata"]["namespace"].as_str().unwrap_or_default();
     let key = Name::new(namespace, &name);
     match kind.as_str() {
+        "BackendTLSPolicy" => drop(objects.backend_tls_policies.insert(key.clone(), Arc::new(read(object, &key)?))),
         "EndpointSlice" => objects.add_slice(Arc::new(read(object, &key)?)),
         "Gateway" => drop(objects.gateways.insert(key.clone(), Arc::new(read(object, &key)?))),
         "GatewayClass" => objects.classes.push(Arc::new(read(object, &key)?)),
@@ -130,9 +131,16 @@ fn read<K: DeserializeOwned>(object: Value, name: &Name) -> anyhow::Result<K> {
 fn complain(translation: &Translation) {
     for (name, gateway) in &translation.gateways {
         let listeners = gateway.listeners.iter().flat_map(|listener| [&listener.accepted, &listener.resolved]);
-        for condition in listeners.chain([&gateway.accepted]) {
+        for condition in listeners.chain([&gateway.accepted]).chain(&gateway.resolved) {
             if !condition.holds {
                 tracing::warn!(gateway = %name, reason = condition.reason, "{}: {}", condition.kind, condition.message);
+            }
+        }
+    }
+    for (name, policy) in &translation.policies {
+        for condition in [&policy.accepted, &policy.resolved] {
+            if !condition.holds {
+                tracing::warn!(policy = %name, reason = condition.reason, "{}: {}", condition.kind, condition.message);
             }
         }
     }
@@ -179,7 +187,7 @@ endpoints: [{addresses: [127.0.0.1]}]
     fn endpoints<'a>(resources: impl IntoIterator<Item = &'a Resource>) -> Vec<String> {
         let backends = resources.into_iter().filter_map(|resource| match resource {
             Resource::Backend(backend) => Some(&backend.endpoints),
-            Resource::Certificate(_) | Resource::Listener(_) | Resource::Route(_) => None,
+            Resource::BackendTls(_) | Resource::Certificate(_) | Resource::Listener(_) | Resource::Route(_) => None,
         });
         backends.flatten().map(|endpoint| endpoint.address.to_string()).collect()
     }

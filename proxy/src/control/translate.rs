@@ -4,11 +4,12 @@
 //! GatewayClass ──► Gateway ──► listeners ◄── routes ─────► Service ──► EndpointSlices
 //!                     │            │             │             │
 //!                  service     Listener        Route        Backend        (resources for data planes)
-//!                     └────────────┴── status ───┘
+//!                     └────────────┴── status ───┘    BackendTLSPolicy: how a Service's ports are spoken to
 //! ```
 
 pub mod address;
 pub mod backend;
+pub mod backend_tls;
 pub mod class;
 pub mod conditions;
 pub mod duration;
@@ -36,6 +37,7 @@ use crate::control::{
     ports::PortAllocations,
 };
 
+pub use backend_tls::PolicyPlan;
 pub use class::ClassPlan;
 pub use gateway::GatewayPlan;
 pub use rivals::Rivals;
@@ -52,6 +54,8 @@ pub struct Translation {
     pub gateways: BTreeMap<Name, GatewayPlan>,
     /// Every route, also those that have no parent of ours (any more).
     pub routes: BTreeMap<RouteName, RoutePlan>,
+    /// Every BackendTLSPolicy, also those that bear on nothing of ours (any more).
+    pub policies: BTreeMap<Name, PolicyPlan>,
 }
 
 /// Translates all objects for the controller of this name.
@@ -62,8 +66,10 @@ pub fn translate(objects: &Objects, ports: &PortAllocations, controller: &str) -
     let mut routes = BTreeMap::new();
     let mut backends = BTreeSet::new();
     let mut rivals = Rivals::default();
+    let mut policies = backend_tls::Policies::new(objects);
     for object in rivals::by_age(objects) {
         let outcome = route::plan(object, &mut gateways, &mut rivals, objects);
+        policies.reach(&outcome.backends, &outcome.gateways);
         if let Some(route) = outcome.resource {
             backends.extend(outcome.backends);
             insert(&mut resources, Resource::Route(route));
@@ -71,7 +77,11 @@ pub fn translate(objects: &Objects, ports: &PortAllocations, controller: &str) -
         routes.insert(object.name(), outcome.plan);
     }
     for reference in backends {
-        insert(&mut resources, Resource::Backend(backend::backend(&reference, objects)));
+        insert(&mut resources, Resource::Backend(backend::backend(&reference, &policies, objects)));
+    }
+    let policies = policies.plans();
+    for tls in policies.values().filter_map(|plan| plan.resource.clone()) {
+        insert(&mut resources, Resource::BackendTls(tls));
     }
     for plan in gateways.values().flat_map(|gateway| &gateway.listeners) {
         let Some(listener) = &plan.resource else { continue };
@@ -80,7 +90,7 @@ pub fn translate(objects: &Objects, ports: &PortAllocations, controller: &str) -
             insert(&mut resources, Resource::Certificate(certificate.clone()));
         }
     }
-    Translation { resources, classes, gateways, routes }
+    Translation { resources, classes, gateways, routes, policies }
 }
 
 fn insert(resources: &mut BTreeMap<String, Resource>, resource: Resource) {

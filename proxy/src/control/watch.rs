@@ -26,7 +26,9 @@ use kube::{
     },
 };
 use serde::de::DeserializeOwned;
-use sluice_gateway_types::{Gateway, GatewayClass, GrpcRoute, HttpRoute, ReferenceGrant, TcpRoute, TlsRoute, UdpRoute};
+use sluice_gateway_types::{
+    BackendTlsPolicy, Gateway, GatewayClass, GrpcRoute, HttpRoute, ReferenceGrant, TcpRoute, TlsRoute, UdpRoute,
+};
 use tokio::{
     sync::{Notify, watch},
     time::Instant,
@@ -44,6 +46,7 @@ const TIMEOUT_SECONDS: u32 = 30;
 /// The caches.
 pub struct Caches {
     namespace: String,
+    backend_tls_policies: Optional<BackendTlsPolicy>,
     classes: Store<DeserializeGuard<GatewayClass>>,
     gateways: Store<DeserializeGuard<Gateway>>,
     grpc_routes: Optional<GrpcRoute>,
@@ -89,6 +92,7 @@ impl Caches {
         let signs = Arc::new(Signs::default());
         let caches = Self {
             namespace: namespace.to_owned(),
+            backend_tls_policies: Optional::start(Api::all(all.clone()), &signs),
             classes: cache(Api::all(all.clone()), &signs),
             gateways: cache(Api::all(all.clone()), &signs),
             grpc_routes: Optional::start(Api::all(all.clone()), &signs),
@@ -119,6 +123,7 @@ impl Caches {
             self.pods.wait_until_ready(),
         )?;
         tokio::try_join!(
+            self.backend_tls_policies.wait(),
             self.grpc_routes.wait(),
             self.tcp_routes.wait(),
             self.tls_routes.wait(),
@@ -130,6 +135,7 @@ impl Caches {
     /// The objects of this moment.
     pub fn objects(&self) -> Objects {
         let mut objects = Objects {
+            backend_tls_policies: by_name(readable(&self.backend_tls_policies.store)),
             classes: readable(&self.classes),
             gateways: by_name(readable(&self.gateways)),
             grpc_routes: by_name(readable(&self.grpc_routes.store)),

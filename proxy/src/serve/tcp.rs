@@ -12,8 +12,8 @@ use std::task::{Context, Poll, ready};
 use std::time::Duration;
 
 use http::StatusCode;
-use sluice_proxy_core::model::Transport;
-use sluice_proxy_core::table::{Action, Backend};
+use sluice_proxy_core::model::{ListenerProtocol, Transport};
+use sluice_proxy_core::table::Action;
 use socket2::SockRef;
 use tokio::io::{AsyncRead, AsyncWrite, ReadBuf};
 use tokio::net::TcpStream;
@@ -24,7 +24,7 @@ use super::counters::Outcome;
 use super::worker::Worker;
 use crate::request::failure::Failure;
 use crate::request::tally::{Passage, Tally};
-use crate::upstream::InFlight;
+use crate::upstream::{InFlight, ServerStream, Upstream};
 
 /// Endpoints that are asked beside the first one when they do not take the connection.
 const ELSEWHERE: u32 = 2;
@@ -75,7 +75,7 @@ pub(super) async fn serve(worker: &Rc<Worker>, connection: &Rc<Connection>, arri
 
 /// A connection to a backend, and how it is counted.
 struct Reached {
-    stream: TcpStream,
+    stream: ServerStream,
     tally: Tally,
     passage: Passage,
     in_flight: InFlight,
@@ -92,10 +92,14 @@ async fn reach(worker: &Rc<Worker>, connection: &Connection, server_name: &str) 
     let Action::Forward { split, arms } = &snapshot.passing_rule(listener, server_name)?.action else { return None };
     let arm = &arms[split.pick(worker.random())];
     let mut tally = Tally::start(worker, arm.cell);
-    let connected = match snapshot.backend(arm) {
-        _ if !arm.valid => Err(Failure::BackendInvalid),
-        None => Err(Failure::NoEndpoint),
-        Some(backend) => connect(worker, backend).await,
+    let upstream = if listener.protocol == ListenerProtocol::Tls && listener.termination.is_none() {
+        snapshot.upstream_as_is(arm)
+    } else {
+        snapshot.upstream(arm, listener.identity.as_deref())
+    };
+    let connected = match upstream {
+        Ok(upstream) => connect(worker, upstream).await,
+        Err(failure) => Err(failure),
     };
     match connected {
         Ok((stream, in_flight)) => {
@@ -109,13 +113,15 @@ async fn reach(worker: &Rc<Worker>, connection: &Connection, server_name: &str) 
     }
 }
 
-async fn connect(worker: &Worker, backend: &Backend) -> Result<(TcpStream, InFlight), Failure> {
+async fn connect(worker: &Worker, upstream: Upstream<'_>) -> Result<(ServerStream, InFlight), Failure> {
     let (mut failed, mut last) = (Failure::NoEndpoint, None);
     for _ in 0..=ELSEWHERE {
-        let Some(endpoint) = worker.pools.choose(backend, last, worker.random(), worker.now()) else { break };
+        let Some(endpoint) = worker.pools.choose(upstream, last, worker.random(), worker.now()) else { break };
         match endpoint.connect(worker.now()).await {
             Ok(connected) => return Ok(connected),
-            Err(error) => (failed, last) = (Failure::to_connect(worker, &endpoint, &error), Some(endpoint.address)),
+            Err(error) => {
+                (failed, last) = (Failure::to_connect(worker, &endpoint, &error), Some(endpoint.target.address));
+            }
         }
     }
     Err(failed)
@@ -145,7 +151,7 @@ struct Passing<'a> {
     worker: &'a Worker,
     connection: &'a Connection,
     client: ClientStream,
-    backend: TcpStream,
+    backend: ServerStream,
     up: Half,
     down: Half,
     /// Until the backend has said something.
@@ -202,8 +208,7 @@ impl<'a> Passing<'a> {
     }
 
     fn failure(&self) -> Failure {
-        let endpoint = self.in_flight.endpoint();
-        Failure::Reset { leaving: !self.worker.is_ready(endpoint.address, endpoint.protocol) }
+        Failure::Reset { leaving: !self.worker.is_ready(&self.in_flight.endpoint().target) }
     }
 
     /// Tells the other side, and whoever counts, how it ended.
@@ -219,7 +224,7 @@ impl<'a> Passing<'a> {
         }
         if ended.is_err() {
             reset(self.client.socket());
-            reset(&self.backend);
+            reset(self.backend.socket());
         }
     }
 }
@@ -271,7 +276,7 @@ impl Half {
             let mut scratch = scratch.borrow_mut();
             let mut read = ReadBuf::new(&mut scratch[..CHUNK]);
             match ready!(Pin::new(&mut *from).poll_read(context, &mut read)) {
-                // TLS that ends without saying so: so many clients do it that it has to pass for an end.
+                // TLS that ends without saying so: so many do it that it has to pass for an end.
                 Err(error) if error.kind() == io::ErrorKind::UnexpectedEof => {}
                 read => read.map_err(End::Reading)?,
             }

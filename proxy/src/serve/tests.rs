@@ -1,9 +1,11 @@
 //! The data plane with real sockets on loopback: a client that never repeats a request, so that a lost one is seen.
 
 mod admin;
+mod backend_tls;
 mod bodies;
 mod cors;
 mod drain;
+mod echo;
 mod failures;
 mod fixtures;
 mod grpc;

@@ -123,7 +123,7 @@ impl Flow {
             Action::Forward { arms, .. } => arms.iter().any(|arm| arm.valid && arm.backend == backend.id),
             Action::NoBackend | Action::Redirect(_) => false,
         };
-        named && snapshot.readiness(endpoint.address, endpoint.protocol).is_some()
+        named && snapshot.readiness(&endpoint.target).is_some()
     }
 }
 
@@ -256,14 +256,14 @@ fn assign(worker: &Rc<Worker>, port: u16) -> Option<Result<Backend, Failure>> {
         tally.outcome = failure.outcome();
         Some(Err(failure))
     };
-    if !arm.valid {
-        return fail(Failure::BackendInvalid);
-    }
-    let backend = snapshot.backend(arm);
-    let Some(endpoint) = backend.and_then(|of| worker.pools.choose(of, None, worker.random(), worker.now())) else {
+    let upstream = match snapshot.upstream(arm, None) {
+        Ok(upstream) => upstream,
+        Err(failure) => return fail(failure),
+    };
+    let Some(endpoint) = worker.pools.choose(upstream, None, worker.random(), worker.now()) else {
         return fail(Failure::NoEndpoint);
     };
-    match connect(endpoint.address) {
+    match connect(endpoint.target.address) {
         Ok(socket) => Some(Ok(Backend {
             id: Arc::clone(&arm.backend),
             socket,

@@ -26,12 +26,23 @@ pub struct Listener {
     /// How TLS is ended; none where it is not ended here. A TLS listener without it passes its clients' TLS on.
     #[serde(default, skip_serializing_if = "Option::is_none")]
     pub termination: Option<Termination>,
+    /// Id of the certificate that backends which are spoken to in TLS are shown.
+    #[serde(default, skip_serializing_if = "Option::is_none")]
+    pub identity: Option<String>,
 }
 
 impl Listener {
     /// A listener for HTTP of every host.
     pub fn http(id: impl Into<String>, bind_port: u16, port: u16) -> Self {
-        Self { id: id.into(), bind_port, port, protocol: ListenerProtocol::Http, hostname: None, termination: None }
+        Self {
+            id: id.into(),
+            bind_port,
+            port,
+            protocol: ListenerProtocol::Http,
+            hostname: None,
+            termination: None,
+            identity: None,
+        }
     }
 }
 

@@ -191,7 +191,7 @@ pub(super) fn backend(spec: &model::Backend, id: Arc<str>) -> Backend {
     } else {
         (Readiness::Terminating, of(false).map(|endpoint| endpoint.address).collect())
     };
-    Backend { id, protocol: spec.protocol, endpoints, readiness }
+    Backend { id, protocol: spec.protocol, tls: spec.tls.as_deref().map(Arc::from), endpoints, readiness }
 }
 
 fn matcher(condition: &Match) -> Result<Matcher, Problem> {

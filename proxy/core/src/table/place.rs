@@ -48,6 +48,7 @@ impl<'a> Placing<'a> {
                 id: listener.id.as_str().into(),
                 protocol: listener.protocol,
                 termination: listener.termination.clone().map(Arc::new),
+                identity: listener.identity.as_deref().map(Arc::from),
                 port: listener.port,
                 hosts: Hosts::default(),
             });

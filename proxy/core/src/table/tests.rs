@@ -6,7 +6,7 @@ mod passing;
 use http::Request;
 use proptest::prelude::{Just, Strategy, any, prop, prop_oneof, proptest};
 
-use super::{Action, Problem, Readiness, Snapshot, Unmatched};
+use super::{Action, Problem, Readiness, Snapshot, Target, Unmatched};
 use crate::cells::Cells;
 use crate::model::{
     Backend, Endpoint, GrpcMethod, Listener, ListenerProtocol, Match, PathMatch, Protocol, Resource, Route, Rule,
@@ -196,6 +196,7 @@ fn endpoints_are_the_ready_ones_or_else_those_that_still_serve() {
         Resource::Backend(Backend {
             id: id.into(),
             protocol: Protocol::Http1,
+            tls: None,
             endpoints: endpoints
                 .iter()
                 .map(|(address, ready)| Endpoint { address: address.parse().expect("address"), ready: *ready })
@@ -217,7 +218,10 @@ fn endpoints_are_the_ready_ones_or_else_those_that_still_serve() {
     let expected: Vec<Option<Vec<String>>> =
         vec![Some(vec!["10.0.0.1:80".into()]), Some(vec!["10.0.0.3:80".into()]), None];
     assert_eq!(endpoints, expected);
-    let readiness = |address: &str| snapshot.readiness(address.parse().expect("address"), Protocol::Http1);
+    let readiness = |address: &str| {
+        let address = address.parse().expect("address");
+        snapshot.readiness(&Target { address, protocol: Protocol::Http1, tls: None })
+    };
     assert_eq!(readiness("10.0.0.1:80"), Some(Readiness::Ready));
     assert_eq!(readiness("10.0.0.2:80"), None);
     assert_eq!(readiness("10.0.0.3:80"), Some(Readiness::Terminating));
@@ -364,7 +368,8 @@ fn timeouts_mirrors_and_filters_of_a_rule_are_compiled() {
     let mirror = |numerator, denominator| Filter::Mirror(Mirror { backend: "b".into(), numerator, denominator });
     let with = |rule: Rule| {
         let route = Route { rules: vec![rule], ..route("r", &["l"], &[], vec![]) };
-        let backend = Resource::Backend(Backend { id: "b".into(), protocol: Protocol::Http1, endpoints: Vec::new() });
+        let backend =
+            Resource::Backend(Backend { id: "b".into(), protocol: Protocol::Http1, tls: None, endpoints: Vec::new() });
         Snapshot::build(&[listener("l", None), backend, Resource::Route(route)], &mut Cells::default())
     };
     let rule = Rule {

@@ -15,6 +15,7 @@ use sluice_proxy_core::model::{self, Protocol};
 use crate::control::{
     objects::{Name, Objects, RouteKind},
     translate::{
+        backend_tls::Policies,
         conditions::{Condition, RESOLVED_REFS},
         reference::{self, From, To},
     },
@@ -89,7 +90,7 @@ pub fn resolve(reference: &HttpBackendRef, from: Referrer<'_>, objects: &Objects
 }
 
 /// The port of a Service with its endpoints.
-pub fn backend(reference: &ServiceRef, objects: &Objects) -> model::Backend {
+pub fn backend(reference: &ServiceRef, policies: &Policies<'_>, objects: &Objects) -> model::Backend {
     let service = objects.services.get(&reference.service);
     let port = service.and_then(|service| port_of(service, reference.port, reference.kind));
     let uid = service.and_then(|service| service.metadata.uid.as_deref());
@@ -117,6 +118,11 @@ pub fn backend(reference: &ServiceRef, objects: &Objects) -> model::Backend {
         protocol: match (reference.kind, port.and_then(|port| port.app_protocol.as_deref())) {
             (RouteKind::Grpc, _) | (_, Some("kubernetes.io/h2c")) => Protocol::H2c,
             _ => Protocol::Http1,
+        },
+        tls: match reference.kind {
+            // TLS is for streams.
+            RouteKind::Udp => None,
+            _ => policies.of_port(&reference.service, port.and_then(|port| port.name.as_deref())).map(Name::to_string),
         },
         endpoints: endpoints.into_iter().map(endpoint).collect(),
     }
@@ -190,4 +196,65 @@ fn reachable(address: IpAddr) -> bool {
         IpAddr::V6(v6) => v6.is_unicast_link_local(),
     };
     !(address.is_loopback() || address.is_unspecified() || address.is_multicast() || link_local)
+}
+
+#[cfg(test)]
+mod tests {
+    use std::fmt::Write as _;
+
+    use sluice_proxy_core::model::Endpoint;
+
+    use super::{ServiceRef, backend};
+    use crate::control::{
+        files,
+        objects::{Name, RouteKind},
+        translate::backend_tls::Policies,
+    };
+
+    /// Addresses of the endpoints of the only backend, those that are not ready in brackets.
+    fn endpoints(conditions: &[&str], spares_unready: bool) -> Vec<String> {
+        let mut manifests = "
+apiVersion: v1
+kind: Service
+metadata: {name: app, namespace: shop}
+spec: {ports: [{port: 80}]}
+---
+apiVersion: discovery.k8s.io/v1
+kind: EndpointSlice
+metadata: {name: app-1, namespace: shop, labels: {kubernetes.io/service-name: app}}
+addressType: IPv4
+ports: [{port: 8080}]
+endpoints:
+"
+        .to_owned();
+        for (number, conditions) in conditions.iter().enumerate() {
+            writeln!(manifests, "- {{addresses: [10.0.0.{number}], conditions: {{{conditions}}}}}").unwrap();
+        }
+        let mut objects = files::parse(&manifests).unwrap();
+        objects.spares_unready = spares_unready;
+        let reference = ServiceRef { service: Name::new("shop", "app"), port: 80, kind: RouteKind::Http };
+        let backend = backend(&reference, &Policies::new(&objects), &objects);
+        let show = |endpoint: &Endpoint| {
+            let ip = endpoint.address.ip();
+            if endpoint.ready { ip.to_string() } else { format!("({ip})") }
+        };
+        backend.endpoints.iter().map(show).collect()
+    }
+
+    #[test]
+    fn after_an_outage_unready_endpoints_are_used_where_there_is_no_other() {
+        let (ready, unready) = ("ready: true", "ready: false");
+        let leaving = "ready: false, serving: true, terminating: true";
+        let left = "ready: false, serving: false, terminating: true";
+        for (conditions, as_ever, after_an_outage) in [
+            (&[unready, unready][..], &[][..], &["(10.0.0.0)", "(10.0.0.1)"][..]),
+            (&[unready, ready], &["10.0.0.1"], &["10.0.0.1"]),
+            (&[unready, leaving], &["(10.0.0.1)"], &["(10.0.0.1)"]),
+            (&[left], &[], &[]),
+            (&[left, unready], &[], &["(10.0.0.1)"]),
+        ] {
+            assert_eq!(endpoints(conditions, false), as_ever, "{conditions:?}");
+            assert_eq!(endpoints(conditions, true), after_an_outage, "{conditions:?}, after an outage");
+        }
+    }
 }

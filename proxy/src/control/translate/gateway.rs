@@ -13,7 +13,7 @@ use crate::control::{
     translate::{
         address::{self, WantedAddress},
         class::ClassPlan,
-        conditions::{ACCEPTED, CONFLICTED, Condition, RESOLVED_REFS},
+        conditions::{ACCEPTED, CONFLICTED, Condition},
         host, protocol,
         reference::From,
         tls,
@@ -66,7 +66,7 @@ pub struct ListenerPlan {
     pub resolved: Condition,
     /// Whether it contradicts another listener.
     pub conflicted: Condition,
-    /// Certificates that it names and may name.
+    /// Certificates that data planes need for it.
     pub certificates: Vec<model::Certificate>,
     /// Whether it is to end its clients' TLS.
     pub ends_tls: bool,
@@ -164,12 +164,16 @@ fn plan(
             publish(plan, name, ports, taken);
         }
     }
+    let (identity, resolved) = tls::identity(gateway, from, objects).unzip();
+    if let Some(Some(identity)) = identity {
+        tls::show(&identity, &mut listeners);
+    }
     let accepted = refused.unwrap_or_else(|| accepted_by_listeners(&listeners));
     GatewayPlan {
         uid: gateway.metadata.uid.clone().unwrap_or_default(),
         generation: gateway.metadata.generation.unwrap_or_default(),
         accepted,
-        resolved: unresolved_tls(gateway),
+        resolved,
         insecure: tls::insecure(gateway),
         address: address::wanted(gateway, &objects.address_pools),
         listeners,
@@ -193,7 +197,8 @@ fn publish(plan: &mut ListenerPlan, gateway: &Name, ports: &PortAllocations, tak
     }
     let (id, hostname) = (format!("{gateway}/{}", plan.name), plan.hostname.clone());
     let termination = plan.termination.clone();
-    plan.resource = Some(model::Listener { id, bind_port, port: plan.port, protocol, hostname, termination });
+    let (port, identity) = (plan.port, None);
+    plan.resource = Some(model::Listener { id, bind_port, port, protocol, hostname, termination, identity });
 }
 
 fn refusal(gateway: &Gateway) -> Option<Condition> {
@@ -205,12 +210,6 @@ fn refusal(gateway: &Gateway) -> Option<Condition> {
     let unsupported = types.into_iter().find(|kind| *kind != "IPAddress")?;
     let message = format!("spec.addresses: addresses of type {unsupported} are not supported");
     Some(Condition::no(ACCEPTED, "UnsupportedAddress", message))
-}
-
-fn unresolved_tls(gateway: &Gateway) -> Option<Condition> {
-    gateway.spec.tls.as_ref()?.backend.as_ref()?;
-    let message = "spec.tls.backend is not supported";
-    Some(Condition::no(RESOLVED_REFS, "InvalidClientCertificateRef", message))
 }
 
 fn accepted_by_listeners(listeners: &[ListenerPlan]) -> Condition {

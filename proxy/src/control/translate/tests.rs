@@ -3,20 +3,8 @@
 
 use std::{env, fmt::Write as _, fs, path::Path};
 
-use sluice_proxy_core::model::Endpoint;
-
-use super::{
-    Translation,
-    address::WantedAddress,
-    backend::{ServiceRef, backend},
-    conditions::Condition,
-    translate,
-};
-use crate::control::{
-    files,
-    objects::{Name, RouteKind},
-    ports::PortAllocations,
-};
+use super::{Translation, address::WantedAddress, conditions::Condition, translate};
+use crate::control::{files, objects::Name, ports::PortAllocations};
 
 fn run(case: &str) {
     let folder = Path::new(env!("CARGO_MANIFEST_DIR")).join("src/control/translate/tests");
@@ -62,6 +50,11 @@ fn render(translation: &Translation) -> String {
             writeln!(out, "  {}\n  {}", condition(&parent.accepted), condition(&parent.resolved)).unwrap();
         }
     }
+    for (name, policy) in &translation.policies {
+        writeln!(out, "policy {name} at {:?}", policy.ancestors.iter().map(Name::to_string).collect::<Vec<_>>())
+            .unwrap();
+        writeln!(out, "{}\n{}", condition(&policy.accepted), condition(&policy.resolved)).unwrap();
+    }
     for (key, resource) in &translation.resources {
         writeln!(out, "{key}\n  {}", serde_json::to_string(resource).unwrap()).unwrap();
     }
@@ -81,51 +74,17 @@ macro_rules! cases {
         }
     )*};
 }
-cases!(attachment, backends, features, foreign, grants, grpc, l4, listeners, rules, tls_routes, unsupported);
-
-/// Addresses of the endpoints of the only backend, those that are not ready in brackets.
-fn endpoints(conditions: &[&str], spares_unready: bool) -> Vec<String> {
-    let mut manifests = "
-apiVersion: v1
-kind: Service
-metadata: {name: app, namespace: shop}
-spec: {ports: [{port: 80}]}
----
-apiVersion: discovery.k8s.io/v1
-kind: EndpointSlice
-metadata: {name: app-1, namespace: shop, labels: {kubernetes.io/service-name: app}}
-addressType: IPv4
-ports: [{port: 8080}]
-endpoints:
-"
-    .to_owned();
-    for (number, conditions) in conditions.iter().enumerate() {
-        writeln!(manifests, "- {{addresses: [10.0.0.{number}], conditions: {{{conditions}}}}}").unwrap();
-    }
-    let mut objects = files::parse(&manifests).unwrap();
-    objects.spares_unready = spares_unready;
-    let reference = ServiceRef { service: Name::new("shop", "app"), port: 80, kind: RouteKind::Http };
-    let backend = backend(&reference, &objects);
-    let show = |endpoint: &Endpoint| {
-        let ip = endpoint.address.ip();
-        if endpoint.ready { ip.to_string() } else { format!("({ip})") }
-    };
-    backend.endpoints.iter().map(show).collect()
-}
-
-#[test]
-fn after_an_outage_unready_endpoints_are_used_where_there_is_no_other() {
-    let (ready, unready) = ("ready: true", "ready: false");
-    let leaving = "ready: false, serving: true, terminating: true";
-    let left = "ready: false, serving: false, terminating: true";
-    for (conditions, as_ever, after_an_outage) in [
-        (&[unready, unready][..], &[][..], &["(10.0.0.0)", "(10.0.0.1)"][..]),
-        (&[unready, ready], &["10.0.0.1"], &["10.0.0.1"]),
-        (&[unready, leaving], &["(10.0.0.1)"], &["(10.0.0.1)"]),
-        (&[left], &[], &[]),
-        (&[left, unready], &[], &["(10.0.0.1)"]),
-    ] {
-        assert_eq!(endpoints(conditions, false), as_ever, "{conditions:?}");
-        assert_eq!(endpoints(conditions, true), after_an_outage, "{conditions:?}, after an outage");
-    }
-}
+cases!(
+    attachment,
+    backend_tls,
+    backends,
+    features,
+    foreign,
+    grants,
+    grpc,
+    l4,
+    listeners,
+    rules,
+    tls_routes,
+    unsupported
+);

@@ -1,10 +1,10 @@
-//! TLS of listeners: whether they end it, their certificates, and what is asked of clients.
+//! TLS of listeners: whether they end it, their certificates, what is asked of clients, and what backends are shown.
 
 #[cfg(test)]
 mod tests;
 
 use sluice_gateway_types::{FrontendTls, FrontendValidation, Gateway, Listener, ListenerTls};
-use sluice_proxy_core::model::{ClientValidation, ListenerProtocol, Sharing, Termination};
+use sluice_proxy_core::model::{Certificate, ClientValidation, ListenerProtocol, Sharing, Termination};
 
 use crate::control::{
     objects::Objects,
@@ -129,6 +129,32 @@ fn clients(
         return None;
     }
     Some(ClientValidation { authorities, optional: is_insecure(validation) })
+}
+
+/// The certificate that a Gateway shows to backends, if it is usable, and what is said of it. None where it names none.
+pub fn identity(gateway: &Gateway, from: From<'_>, objects: &Objects) -> Option<(Option<Certificate>, Condition)> {
+    let reference = gateway.spec.tls.as_ref()?.backend.as_ref()?.client_certificate_ref.as_ref()?;
+    Some(match secrets::certificate(reference, from, objects) {
+        Ok(certificate) => (Some(certificate), Condition::resolved()),
+        Err(problem) => {
+            let reason = match problem {
+                Problem::NotPermitted(_) => "RefNotPermitted",
+                Problem::Kind(_) | Problem::Invalid(_) => "InvalidClientCertificateRef",
+            };
+            let message = format!("tls.backend.clientCertificateRef: {}", problem.message());
+            (None, Condition::no(RESOLVED_REFS, reason, message))
+        }
+    })
+}
+
+/// Has what comes to the listeners that are served go on under this certificate.
+pub fn show(identity: &Certificate, listeners: &mut [ListenerPlan]) {
+    for plan in listeners {
+        if let Some(listener) = &mut plan.resource {
+            listener.identity = Some(identity.id.clone());
+            plan.certificates.push(identity.clone());
+        }
+    }
 }
 
 /// Said of a Gateway that lets clients in whose certificates are not valid.

@@ -2,23 +2,19 @@
 
 use std::io;
 use std::net::SocketAddr;
-use std::sync::Arc;
 
 use rustls::pki_types::ServerName;
-use rustls::server::ServerConfig;
-use rustls::sign::SingleCertAndKey;
 use rustls::version::{TLS12, TLS13};
 use rustls::{AlertDescription, ClientConnection};
 use sluice_proxy_core::model::{Listener, ListenerProtocol, Protocol, Resource, Route, Rule, Termination};
 use tokio::io::{AsyncReadExt, AsyncWriteExt};
 use tokio::net::TcpStream;
-use tokio_rustls::TlsAcceptor;
 
+use super::backend_tls;
 use super::fixtures::{Echo, Proxy, run, until, weighted};
 use super::tcp::{echo, listen};
 use super::tls::{self, Client};
 use crate::tls::tests::Authority;
-use crate::tls::{certified_key, provider};
 
 /// Whether a listener ends TLS.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
@@ -64,11 +60,7 @@ async fn serving(authority: &Authority, (host, named): (&str, &str), mode: Mode,
 /// A backend that ends TLS, says which server its client wants, and then everything that it hears.
 async fn secure_echo(authority: &Authority, names: &[&str]) -> SocketAddr {
     let certificate = authority.sign("backend", names);
-    let key = certified_key(&certificate.chain, certificate.key.pem()).expect("usable");
-    let builder = ServerConfig::builder_with_provider(provider()).with_protocol_versions(&[&TLS13, &TLS12]);
-    let resolver = Arc::new(SingleCertAndKey::from(key));
-    let config = builder.expect("versions").with_no_client_auth().with_cert_resolver(resolver);
-    let acceptor = TlsAcceptor::from(Arc::new(config));
+    let acceptor = backend_tls::server(&certificate, None);
     let (listener, address) = listen().await;
     tokio::task::spawn_local(async move {
         while let Ok((stream, _)) = listener.accept().await {
@@ -134,6 +126,25 @@ fn one_port_passes_tls_on_and_ends_it_and_speaks_https_by_the_server_name() {
         assert_eq!((ended.opened, ended.received_bytes, ended.sent_bytes), (2, 10, 22));
         assert!(passed.opened == 2 && passed.received_bytes > 400 && passed.sent_bytes > 400, "{passed:?}");
         until("closed", async || proxy.counted("b").await.open() + proxy.counted("passed").await.open() == 0).await;
+    });
+}
+
+#[test]
+fn a_policy_puts_what_is_ended_in_tls_anew_and_leaves_what_is_passed_on() {
+    run(async {
+        let authority = Authority::new();
+        let address = secure_echo(&authority, &["app.test", "a.pass.test"]).await;
+        let proxy = serving(&authority, ("end.test", "end.test"), Mode::Terminate, address).await;
+        listener(&proxy, "*.pass.test", Mode::Passthrough, &authority);
+        route(&proxy, "*.pass.test", "*.pass.test", &[("b", 1)]);
+        proxy.put(backend_tls::backend(address, Protocol::Http1));
+        proxy.put(backend_tls::policy(&authority, "app.test", &[]));
+        proxy.apply().await.expect("applied");
+        let client = Client::new(&authority);
+        for (server_name, told) in [("end.test", "app.test"), ("a.pass.test", "a.pass.test")] {
+            let heard = say(&client, &proxy, server_name, "world").await.expect("heard");
+            assert_eq!(heard, format!("{told} world"));
+        }
     });
 }
 

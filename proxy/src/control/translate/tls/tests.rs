@@ -184,3 +184,29 @@ fn letting_anybody_in_is_said() {
         assert_eq!(clients.optional, insecure);
     }
 }
+
+#[test]
+fn the_certificate_for_backends_is_the_gateways_reference() {
+    let listeners = "{name: a, port: 80, protocol: HTTP}, {name: b, port: 81, protocol: OTHER}";
+    let cases = [
+        ("name: good", "ResolvedRefs", Some("shop/good")),
+        ("name: good, namespace: open", "ResolvedRefs", Some("open/good")),
+        ("name: good, namespace: closed", "RefNotPermitted", None),
+        ("name: missing", "InvalidClientCertificateRef", None),
+        ("name: malformed", "InvalidClientCertificateRef", None),
+        ("kind: ConfigMap, name: good", "InvalidClientCertificateRef", None),
+        ("group: example.com, kind: Secret, name: good", "InvalidClientCertificateRef", None),
+    ];
+    for (reference, reason, shown) in cases {
+        let objects = objects(listeners, &format!("{{backend: {{clientCertificateRef: {{{reference}}}}}}}"));
+        let plan = plan(&objects);
+        let resolved = plan.resolved.expect("something to resolve");
+        assert_eq!((resolved.reason, resolved.holds), (reason, shown.is_some()), "{reference}");
+        assert!(plan.accepted.holds, "{reference}");
+        let listener = &plan.listeners[0];
+        let resource = listener.resource.as_ref().expect("served");
+        assert_eq!(resource.identity.as_deref(), shown, "{reference}");
+        assert_eq!(listener.certificates.iter().map(|c| c.id.as_str()).collect::<Vec<_>>(), Vec::from_iter(shown));
+    }
+    assert!(plan(&objects(listeners, "{backend: {}}")).resolved.is_none());
+}

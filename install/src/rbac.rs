@@ -139,7 +139,7 @@ const OPERATOR_HOME: &[Rule] = &[
 const PROXY_CONTROLLER: &[Rule] = &[
     rule(
         GATEWAY,
-        &["gatewayclasses", "gateways", "grpcroutes", "httproutes", "tcproutes", "udproutes"],
+        &["gatewayclasses", "gateways", "grpcroutes", "httproutes", "listenersets", "tcproutes", "udproutes"],
         READ,
         "what is to be served",
     ),
@@ -150,6 +150,7 @@ const PROXY_CONTROLLER: &[Rule] = &[
             "gateways/status",
             "grpcroutes/status",
             "httproutes/status",
+            "listenersets/status",
             "tcproutes/status",
             "udproutes/status",
         ],

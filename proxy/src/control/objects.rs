@@ -15,7 +15,7 @@ use k8s_openapi::{
     apimachinery::pkg::apis::meta::v1::ObjectMeta,
 };
 use sluice_gateway_types::{
-    Gateway, GatewayClass, GrpcRoute, HttpRoute, ParentReference, ReferenceGrant, TcpRoute, UdpRoute,
+    Gateway, GatewayClass, GrpcRoute, HttpRoute, ListenerSet, ParentReference, ReferenceGrant, TcpRoute, UdpRoute,
 };
 
 use crate::control::translate::address::AddressPool;
@@ -191,6 +191,8 @@ pub struct Objects {
     pub tcp_routes: BTreeMap<Name, Arc<TcpRoute>>,
     /// Every UDPRoute.
     pub udp_routes: BTreeMap<Name, Arc<UdpRoute>>,
+    /// Every ListenerSet.
+    pub listener_sets: BTreeMap<Name, Arc<ListenerSet>>,
     /// Every ReferenceGrant.
     pub grants: Vec<Arc<ReferenceGrant>>,
     /// Labels of the namespaces.

@@ -1,6 +1,7 @@
 //! The translation: objects in, configuration and status out. Pure; the same for a cluster and for a folder of manifests.
 //!
 //! ```text
+//!               ListenerSet ──┐
 //! GatewayClass ──► Gateway ──► listeners ◄── routes ─────► Service ──► EndpointSlices
 //!                     │            │             │             │
 //!                  service     Listener        Route        Backend        (resources for data planes)
@@ -18,6 +19,7 @@ pub mod grpc;
 pub mod host;
 pub mod http;
 pub mod l4;
+pub mod listener_set;
 pub mod protocol;
 pub mod reference;
 pub mod rivals;
@@ -38,6 +40,7 @@ use crate::control::{
 
 pub use class::ClassPlan;
 pub use gateway::GatewayPlan;
+pub use listener_set::ListenerSetPlan;
 pub use rivals::Rivals;
 pub use route::RoutePlan;
 
@@ -50,6 +53,8 @@ pub struct Translation {
     pub classes: Vec<ClassPlan>,
     /// Gateways of ours.
     pub gateways: BTreeMap<Name, GatewayPlan>,
+    /// ListenerSets of Gateways of ours.
+    pub listener_sets: BTreeMap<Name, ListenerSetPlan>,
     /// Every route, also those that have no parent of ours (any more).
     pub routes: BTreeMap<RouteName, RoutePlan>,
 }
@@ -70,6 +75,7 @@ pub fn translate(objects: &Objects, ports: &PortAllocations, controller: &str) -
         }
         routes.insert(object.name(), outcome.plan);
     }
+    let listener_sets = listener_set::plans(objects, &mut gateways);
     for reference in backends {
         insert(&mut resources, Resource::Backend(backend::backend(&reference, objects)));
     }
@@ -80,7 +86,7 @@ pub fn translate(objects: &Objects, ports: &PortAllocations, controller: &str) -
             insert(&mut resources, Resource::Certificate(certificate.clone()));
         }
     }
-    Translation { resources, classes, gateways, routes }
+    Translation { resources, classes, gateways, listener_sets, routes }
 }
 
 fn insert(resources: &mut BTreeMap<String, Resource>, resource: Resource) {

@@ -26,7 +26,9 @@ use kube::{
     },
 };
 use serde::de::DeserializeOwned;
-use sluice_gateway_types::{Gateway, GatewayClass, GrpcRoute, HttpRoute, ReferenceGrant, TcpRoute, UdpRoute};
+use sluice_gateway_types::{
+    Gateway, GatewayClass, GrpcRoute, HttpRoute, ListenerSet, ReferenceGrant, TcpRoute, UdpRoute,
+};
 use tokio::sync::{Notify, watch};
 
 use crate::control::{
@@ -43,6 +45,7 @@ pub struct Caches {
     classes: Store<DeserializeGuard<GatewayClass>>,
     gateways: Store<DeserializeGuard<Gateway>>,
     grpc_routes: Optional<GrpcRoute>,
+    listener_sets: Optional<ListenerSet>,
     http_routes: Store<DeserializeGuard<HttpRoute>>,
     tcp_routes: Optional<TcpRoute>,
     udp_routes: Optional<UdpRoute>,
@@ -71,6 +74,7 @@ impl Caches {
             classes: cache(Api::all(all.clone()), changed),
             gateways: cache(Api::all(all.clone()), changed),
             grpc_routes: Optional::start(Api::all(all.clone()), changed),
+            listener_sets: Optional::start(Api::all(all.clone()), changed),
             http_routes: cache(Api::all(all.clone()), changed),
             tcp_routes: Optional::start(Api::all(all.clone()), changed),
             udp_routes: Optional::start(Api::all(all.clone()), changed),
@@ -95,7 +99,12 @@ impl Caches {
             self.slices.wait_until_ready(),
             self.pods.wait_until_ready(),
         )?;
-        tokio::try_join!(self.grpc_routes.wait(), self.tcp_routes.wait(), self.udp_routes.wait())?;
+        tokio::try_join!(
+            self.grpc_routes.wait(),
+            self.listener_sets.wait(),
+            self.tcp_routes.wait(),
+            self.udp_routes.wait()
+        )?;
         Ok(())
     }
 
@@ -105,6 +114,7 @@ impl Caches {
             classes: readable(&self.classes),
             gateways: by_name(readable(&self.gateways)),
             grpc_routes: by_name(readable(&self.grpc_routes.store)),
+            listener_sets: by_name(readable(&self.listener_sets.store)),
             http_routes: by_name(readable(&self.http_routes)),
             tcp_routes: by_name(readable(&self.tcp_routes.store)),
             udp_routes: by_name(readable(&self.udp_routes.store)),

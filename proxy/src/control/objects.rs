@@ -15,8 +15,8 @@ use k8s_openapi::{
     apimachinery::pkg::apis::meta::v1::ObjectMeta,
 };
 use sluice_gateway_types::{
-    BackendTlsPolicy, Gateway, GatewayClass, GrpcRoute, HttpRoute, ParentReference, ReferenceGrant, TcpRoute, TlsRoute,
-    UdpRoute,
+    BackendTlsPolicy, Gateway, GatewayClass, GrpcRoute, HttpRoute, ListenerSet, ParentReference, ReferenceGrant,
+    TcpRoute, TlsRoute, UdpRoute,
 };
 
 use crate::control::translate::address::AddressPool;
@@ -39,6 +39,11 @@ impl Name {
         Self { namespace: namespace.into(), name: name.into() }
     }
 
+    /// The name of the parent of an object in `namespace`.
+    pub fn of_parent(parent: &ParentReference, namespace: &str) -> Self {
+        Self::new(parent.namespace.as_deref().unwrap_or(namespace), &parent.name)
+    }
+
     /// The name in an object's metadata.
     pub fn of(meta: &ObjectMeta) -> Self {
         Self::new(meta.namespace.clone().unwrap_or_default(), meta.name.clone().unwrap_or_default())
@@ -47,7 +52,10 @@ impl Name {
 
 impl fmt::Display for Name {
     fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
-        write!(f, "{}/{}", self.namespace, self.name)
+        if !self.namespace.is_empty() {
+            write!(f, "{}/", self.namespace)?;
+        }
+        f.write_str(&self.name)
     }
 }
 
@@ -205,6 +213,8 @@ pub struct Objects {
     pub udp_routes: BTreeMap<Name, Arc<UdpRoute>>,
     /// Every BackendTLSPolicy.
     pub backend_tls_policies: BTreeMap<Name, Arc<BackendTlsPolicy>>,
+    /// Every ListenerSet.
+    pub listener_sets: BTreeMap<Name, Arc<ListenerSet>>,
     /// Every ReferenceGrant.
     pub grants: Vec<Arc<ReferenceGrant>>,
     /// Labels of the namespaces.

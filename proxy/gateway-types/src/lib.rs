@@ -17,14 +17,15 @@ mod gateway_class;
 mod grpc_route;
 mod http_route;
 mod l4_route;
+mod listener_set;
 mod reference_grant;
 mod shared;
 mod tls;
 
 pub use backend_tls_policy::{BackendTlsPolicy, BackendTlsPolicySpec, BackendValidation, PolicyTarget, SubjectAltName};
 pub use gateway::{
-    Gateway, GatewayAddress, GatewayInfrastructure, GatewaySpec, Listener, ListenerAllowedRoutes, NamespaceSelection,
-    RouteGroupKind,
+    AllowedListeners, Gateway, GatewayAddress, GatewayInfrastructure, GatewaySpec, Listener, ListenerAllowedRoutes,
+    NamespaceSelection, RouteGroupKind,
 };
 pub use gateway_class::{GatewayClass, GatewayClassSpec};
 pub use grpc_route::{GrpcMethodMatch, GrpcRoute, GrpcRouteMatch, GrpcRouteRule, GrpcRouteSpec};
@@ -34,6 +35,7 @@ pub use http_route::{
     ValueMatch,
 };
 pub use l4_route::{L4RouteRule, TcpRoute, TcpRouteSpec, TlsRoute, TlsRouteSpec, UdpRoute, UdpRouteSpec};
+pub use listener_set::{ListenerSet, ListenerSetSpec};
 pub use reference_grant::{GrantFrom, GrantTo, ReferenceGrant, ReferenceGrantSpec};
 pub use shared::{ParentReference, Unknown};
 pub use tls::{

@@ -1,9 +1,10 @@
 //! What follows a translation: Services and status. It runs beside the translation, so that a slow API server delays no
 //! configuration.
 
-use std::{convert::Infallible, sync::Arc, time::Duration};
+use std::{collections::BTreeMap, convert::Infallible, sync::Arc, time::Duration};
 
 use jiff::{Timestamp, Unit};
+use k8s_openapi::api::core::v1::Service;
 use kube::{Client, Resource, core::NamespaceResourceScope};
 use serde_json::Value;
 use tokio::{
@@ -15,7 +16,7 @@ use crate::control::{
     args::Args,
     fleet::{Fleet, Progress},
     metrics::Metrics,
-    objects::{AnyRoute, Objects, RouteKind},
+    objects::{AnyRoute, Name, Objects, RouteKind},
     protect::protect,
     publish::{Published, Publisher},
     server::Control,
@@ -135,17 +136,20 @@ impl Effects {
             if gateway.metadata.generation != Some(plan.generation) {
                 continue;
             }
-            let service =
-                own.get(&services::service_name(name)).filter(|s| services::gateway_of(s).as_ref() == Some(name));
-            let reach = Reach {
-                progress: progress.clone(),
-                addresses: service.map(|service| services::addresses(service)).unwrap_or_default(),
-                ports: service.map(|service| services::ports_of(service).into_keys().collect()).unwrap_or_default(),
-                refused: services.refused.get(name).cloned(),
-            };
+            let reach = reach(&own, name, progress, services);
             let wanted = |live: &_| Some(status::gateway(live, plan, &reach, published, &now));
             let api = self.writer.api(&name.namespace);
             self.writer.write(&api, &**gateway, plan.generation, wanted).await;
+        }
+        for (name, plan) in &translation.listener_sets {
+            let found = objects.listener_sets.get(name).zip(translation.gateways.get(&plan.gateway));
+            let Some((set, gateway)) = found.filter(|(set, _)| set.metadata.generation == Some(plan.generation)) else {
+                continue;
+            };
+            let reach = reach(&own, &plan.gateway, progress, services);
+            let wanted = |live: &_| Some(status::listener_set(live, (name, plan), gateway, &reach, published, &now));
+            let api = self.writer.api(&name.namespace);
+            self.writer.write(&api, &**set, plan.generation, wanted).await;
         }
         self.write_routes(translation, objects, &now).await;
         for (name, plan) in &translation.policies {
@@ -185,6 +189,23 @@ impl Effects {
     }
 }
 
+/// Where a Gateway is reached.
+fn reach(
+    own: &BTreeMap<String, Arc<Service>>,
+    gateway: &Name,
+    progress: &Progress,
+    outcome: &services::Outcome,
+) -> Reach {
+    let service = own.get(&services::service_name(gateway));
+    let service = service.filter(|service| services::gateway_of(service).as_ref() == Some(gateway));
+    Reach {
+        progress: progress.clone(),
+        addresses: service.map(|service| services::addresses(service)).unwrap_or_default(),
+        ports: service.map(|service| services::ports_of(service).into_keys().collect()).unwrap_or_default(),
+        refused: outcome.refused.get(gateway).cloned(),
+    }
+}
+
 /// When to stop waiting for a state to end, if it lasts and the wait is not over yet.
 fn until(since: &mut Option<Instant>, lasts: bool, patience: Duration) -> Option<Instant> {
     if !lasts {
@@ -201,7 +222,9 @@ fn uids(objects: &Objects) -> Vec<&str> {
     let gateways = objects.gateways.values().map(|object| &object.metadata);
     let routes = objects.routes().map(AnyRoute::metadata);
     let policies = objects.backend_tls_policies.values().map(|object| &object.metadata);
-    classes.chain(gateways).chain(routes).chain(policies).filter_map(|metadata| metadata.uid.as_deref()).collect()
+    let sets = objects.listener_sets.values().map(|object| &object.metadata);
+    let all = classes.chain(gateways).chain(sets).chain(routes).chain(policies);
+    all.filter_map(|metadata| metadata.uid.as_deref()).collect()
 }
 
 /// The time as conditions have it: in whole seconds.

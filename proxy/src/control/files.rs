@@ -64,9 +64,9 @@ fn complete(mut objects: Objects) -> Objects {
             sluice_gateway_types::GatewayClassSpec { controller_name: CONTROLLER.to_owned(), parameters_ref: None };
         objects.classes = names.iter().map(|name| Arc::new(GatewayClass::new(name, spec.clone()))).collect();
     }
-    let used: Vec<_> =
-        objects.gateways.keys().cloned().chain(objects.routes().map(|route| Name::of(route.metadata()))).collect();
-    for name in used {
+    let routes = objects.routes().map(|route| Name::of(route.metadata()));
+    let used = objects.gateways.keys().chain(objects.listener_sets.keys()).cloned();
+    for name in used.chain(routes).collect::<Vec<_>>() {
         objects.namespaces.entry(name.namespace).or_default();
     }
     objects
@@ -99,6 +99,7 @@ fn add_one(objects: &mut Objects, mut object: Value) -> anyhow::Result<()> {
         "GatewayClass" => objects.classes.push(Arc::new(read(object, &key)?)),
         "GRPCRoute" => drop(objects.grpc_routes.insert(key.clone(), Arc::new(read(object, &key)?))),
         "HTTPRoute" => drop(objects.http_routes.insert(key.clone(), Arc::new(read(object, &key)?))),
+        "ListenerSet" => drop(objects.listener_sets.insert(key.clone(), Arc::new(read(object, &key)?))),
         "Namespace" => {
             let labels: Option<BTreeMap<String, String>> = serde_json::from_value(object["metadata"]["labels"].take())?;
             objects.namespaces.insert(name, labels.unwrap_or_default());

@@ -15,8 +15,8 @@ use k8s_openapi::{
     apimachinery::pkg::apis::meta::v1::ObjectMeta,
 };
 use sluice_gateway_types::{
-    BackendTlsPolicy, Gateway, GatewayClass, GrpcRoute, HttpRoute, ParentReference, ReferenceGrant, TcpRoute, TlsRoute,
-    UdpRoute,
+    BackendTlsPolicy, Gateway, GatewayClass, GrpcRoute, HttpRoute, ListenerSet, ParentReference, ReferenceGrant,
+    TcpRoute, TlsRoute, UdpRoute,
 };
 
 use crate::control::translate::address::AddressPool;
@@ -203,6 +203,8 @@ pub struct Objects {
     pub tls_routes: BTreeMap<Name, Arc<TlsRoute>>,
     /// Every UDPRoute.
     pub udp_routes: BTreeMap<Name, Arc<UdpRoute>>,
+    /// Every ListenerSet.
+    pub listener_sets: BTreeMap<Name, Arc<ListenerSet>>,
     /// Every BackendTLSPolicy.
     pub backend_tls_policies: BTreeMap<Name, Arc<BackendTlsPolicy>>,
     /// Every ReferenceGrant.

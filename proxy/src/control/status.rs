@@ -12,9 +12,10 @@ use sluice_proxy_core::model::Transport;
 
 use crate::control::{
     fleet::Progress,
+    objects::Name,
     publish::Published,
     translate::{
-        ClassPlan, GatewayPlan, PolicyPlan, RoutePlan,
+        ClassPlan, GatewayPlan, ListenerSetPlan, PolicyPlan, RoutePlan,
         address::WantedAddress,
         class::SUPPORTED_FEATURES,
         conditions::{Condition, PROGRAMMED, is_true_at, merge},
@@ -47,32 +48,76 @@ pub fn class(live: &Value, plan: &ClassPlan, now: &str) -> Value {
 
 /// The status of a Gateway.
 pub fn gateway(live: &Value, plan: &GatewayPlan, reach: &Reach, published: &Published, now: &str) -> Value {
-    let old_listeners = list(live, "listeners");
-    let mut listeners = Vec::with_capacity(plan.listeners.len());
-    let mut pending = None;
-    let mut programmed_listeners = 0;
-    for listener in &plan.listeners {
-        let old = old_listeners.iter().find(|old| old["name"] == listener.name.as_str()).unwrap_or(&Value::Null);
-        let programmed = sticky(listener_programmed(listener, reach, published), old, plan.generation);
-        if programmed.holds {
-            programmed_listeners += 1;
-        } else if listener.resource.is_some() {
-            pending.get_or_insert_with(|| programmed.message.clone());
-        }
-        listeners.push(listener_status(old, listener, programmed, plan.generation, now));
-    }
-    let programmed = gateway_programmed(plan, reach, programmed_listeners, pending);
+    let own = plan.listeners_of(None).map(|(_, listener)| listener);
+    let listeners = Listeners::of(live, own, plan.generation, reach, published, now);
+    let programmed = gateway_programmed(plan, reach, listeners.programmed, listeners.pending);
     let mut conditions = vec![plan.accepted.clone(), sticky(programmed, live, plan.generation)];
     conditions.extend(plan.resolved.clone());
     conditions.extend(plan.insecure.clone());
     let mut status = object(live);
     status.insert("conditions".to_owned(), merge(list(live, "conditions"), &conditions, plan.generation, now).into());
-    status.insert("listeners".to_owned(), Value::Array(listeners));
+    status.insert("listeners".to_owned(), Value::Array(listeners.status));
+    if plan.attached_sets > 0 || status.contains_key("attachedListenerSets") {
+        status.insert("attachedListenerSets".to_owned(), plan.attached_sets.into());
+    }
     let addresses: Vec<_> = reach.addresses.iter().map(|(kind, value)| json!({"type": kind, "value": value})).collect();
     if !addresses.is_empty() {
         status.insert("addresses".to_owned(), Value::Array(addresses));
     }
     Value::Object(status)
+}
+
+/// The status of a ListenerSet of a Gateway.
+pub fn listener_set(
+    live: &Value,
+    (name, plan): (&Name, &ListenerSetPlan),
+    gateway: &GatewayPlan,
+    reach: &Reach,
+    published: &Published,
+    now: &str,
+) -> Value {
+    let of_set = gateway.listeners_of(Some(name)).map(|(_, listener)| listener);
+    let listeners = Listeners::of(live, of_set, plan.generation, reach, published, now);
+    let programmed = set_programmed(plan, gateway, reach, listeners.programmed, listeners.pending);
+    let conditions = [plan.accepted.clone(), sticky(programmed, live, plan.generation)];
+    let mut status = object(live);
+    status.insert("conditions".to_owned(), merge(list(live, "conditions"), &conditions, plan.generation, now).into());
+    status.insert("listeners".to_owned(), Value::Array(listeners.status));
+    Value::Object(status)
+}
+
+/// What is said of the listeners of one object.
+struct Listeners {
+    status: Vec<Value>,
+    /// How many are programmed.
+    programmed: usize,
+    /// What the first that is not yet waits for.
+    pending: Option<String>,
+}
+
+impl Listeners {
+    fn of<'a>(
+        live: &Value,
+        plans: impl Iterator<Item = &'a ListenerPlan>,
+        generation: i64,
+        reach: &Reach,
+        published: &Published,
+        now: &str,
+    ) -> Self {
+        let old_listeners = list(live, "listeners");
+        let mut listeners = Self { status: vec![], programmed: 0, pending: None };
+        for plan in plans {
+            let old = old_listeners.iter().find(|old| old["name"] == plan.name.as_str()).unwrap_or(&Value::Null);
+            let programmed = sticky(listener_programmed(plan, reach, published), old, generation);
+            if programmed.holds {
+                listeners.programmed += 1;
+            } else if plan.resource.is_some() {
+                listeners.pending.get_or_insert_with(|| programmed.message.clone());
+            }
+            listeners.status.push(listener_status(old, plan, programmed, generation, now));
+        }
+        listeners
+    }
 }
 
 /// The status of a route. None: nothing of ours is or was in it.
@@ -159,6 +204,9 @@ fn listener_status(old: &Value, plan: &ListenerPlan, programmed: Condition, gene
 
 fn listener_programmed(plan: &ListenerPlan, reach: &Reach, published: &Published) -> Condition {
     let no = |reason, message: String| Condition::no(PROGRAMMED, reason, message);
+    if plan.conflicted.holds {
+        return no(plan.conflicted.reason, plan.conflicted.message.clone());
+    }
     let Some(listener) = &plan.resource else {
         return no("Invalid", "the listener is not valid".to_owned());
     };
@@ -183,17 +231,46 @@ fn gateway_programmed(plan: &GatewayPlan, reach: &Reach, programmed: usize, pend
     if !plan.accepted.holds {
         return no("Invalid", "the Gateway is not accepted".to_owned());
     }
-    if let WantedAddress::Unusable(problem) = &plan.address {
-        return no("AddressNotUsable", problem.clone());
-    }
-    if let Some(problem) = &reach.refused {
-        return no("AddressNotUsable", format!("spec.addresses: {problem}"));
+    if let Some(problem) = unusable_address(plan, reach) {
+        return no("AddressNotUsable", problem);
     }
     match pending {
         Some(message) => no("Pending", message),
         None if programmed == 0 => no("Invalid", "no listener is served".to_owned()),
-        None if reach.addresses.is_empty() => no("AddressNotAssigned", "the Service has no address yet".to_owned()),
+        None if reach.addresses.is_empty() => no("AddressNotAssigned", NO_ADDRESS.to_owned()),
         None => Condition::yes(PROGRAMMED, "Programmed", "Every data plane serves it"),
+    }
+}
+
+fn set_programmed(
+    plan: &ListenerSetPlan,
+    gateway: &GatewayPlan,
+    reach: &Reach,
+    programmed: usize,
+    pending: Option<String>,
+) -> Condition {
+    let no = |reason, message: String| Condition::no(PROGRAMMED, reason, message);
+    if !plan.accepted.holds {
+        return no(plan.accepted.reason, plan.accepted.message.clone());
+    }
+    if let Some(problem) = unusable_address(gateway, reach) {
+        return no("ParentNotProgrammed", problem);
+    }
+    match pending {
+        Some(message) => no("Pending", message),
+        None if programmed == 0 => no("ListenersNotValid", "no listener is served".to_owned()),
+        None if reach.addresses.is_empty() => no("Pending", NO_ADDRESS.to_owned()),
+        None => Condition::yes(PROGRAMMED, "Programmed", "Every data plane serves it"),
+    }
+}
+
+const NO_ADDRESS: &str = "the Service has no address yet";
+
+/// Why the Gateway cannot have the address that it asks for.
+fn unusable_address(plan: &GatewayPlan, reach: &Reach) -> Option<String> {
+    match &plan.address {
+        WantedAddress::Unusable(problem) => Some(problem.clone()),
+        _ => reach.refused.as_ref().map(|problem| format!("spec.addresses: {problem}")),
     }
 }
 

@@ -1,6 +1,7 @@
 //! The translation: objects in, configuration and status out. Pure; the same for a cluster and for a folder of manifests.
 //!
 //! ```text
+//!               ListenerSet ──┐
 //! GatewayClass ──► Gateway ──► listeners ◄── routes ─────► Service ──► EndpointSlices
 //!                     │            │             │             │
 //!                  service     Listener        Route        Backend        (resources for data planes)
@@ -19,6 +20,7 @@ pub mod grpc;
 pub mod host;
 pub mod http;
 pub mod l4;
+pub mod listener_set;
 pub mod protocol;
 pub mod reference;
 pub mod rivals;
@@ -40,6 +42,7 @@ use crate::control::{
 pub use backend_tls::PolicyPlan;
 pub use class::ClassPlan;
 pub use gateway::GatewayPlan;
+pub use listener_set::ListenerSetPlan;
 pub use rivals::Rivals;
 pub use route::RoutePlan;
 
@@ -52,6 +55,8 @@ pub struct Translation {
     pub classes: Vec<ClassPlan>,
     /// Gateways of ours.
     pub gateways: BTreeMap<Name, GatewayPlan>,
+    /// ListenerSets of Gateways of ours.
+    pub listener_sets: BTreeMap<Name, ListenerSetPlan>,
     /// Every route, also those that have no parent of ours (any more).
     pub routes: BTreeMap<RouteName, RoutePlan>,
     /// Every BackendTLSPolicy, also those that bear on nothing of ours (any more).
@@ -76,6 +81,7 @@ pub fn translate(objects: &Objects, ports: &PortAllocations, controller: &str) -
         }
         routes.insert(object.name(), outcome.plan);
     }
+    let listener_sets = listener_set::plans(objects, &mut gateways);
     for reference in backends {
         insert(&mut resources, Resource::Backend(backend::backend(&reference, &policies, objects)));
     }
@@ -90,7 +96,7 @@ pub fn translate(objects: &Objects, ports: &PortAllocations, controller: &str) -
             insert(&mut resources, Resource::Certificate(certificate.clone()));
         }
     }
-    Translation { resources, classes, gateways, routes, policies }
+    Translation { resources, classes, gateways, listener_sets, routes, policies }
 }
 
 fn insert(resources: &mut BTreeMap<String, Resource>, resource: Resource) {

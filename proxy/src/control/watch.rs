@@ -27,7 +27,8 @@ use kube::{
 };
 use serde::de::DeserializeOwned;
 use sluice_gateway_types::{
-    BackendTlsPolicy, Gateway, GatewayClass, GrpcRoute, HttpRoute, ReferenceGrant, TcpRoute, TlsRoute, UdpRoute,
+    BackendTlsPolicy, Gateway, GatewayClass, GrpcRoute, HttpRoute, ListenerSet, ReferenceGrant, TcpRoute, TlsRoute,
+    UdpRoute,
 };
 use tokio::sync::{Notify, watch};
 
@@ -46,6 +47,7 @@ pub struct Caches {
     classes: Store<DeserializeGuard<GatewayClass>>,
     gateways: Store<DeserializeGuard<Gateway>>,
     grpc_routes: Optional<GrpcRoute>,
+    listener_sets: Optional<ListenerSet>,
     http_routes: Store<DeserializeGuard<HttpRoute>>,
     tcp_routes: Optional<TcpRoute>,
     tls_routes: Optional<TlsRoute>,
@@ -76,6 +78,7 @@ impl Caches {
             classes: cache(Api::all(all.clone()), changed),
             gateways: cache(Api::all(all.clone()), changed),
             grpc_routes: Optional::start(Api::all(all.clone()), changed),
+            listener_sets: Optional::start(Api::all(all.clone()), changed),
             http_routes: cache(Api::all(all.clone()), changed),
             tcp_routes: Optional::start(Api::all(all.clone()), changed),
             tls_routes: Optional::start(Api::all(all.clone()), changed),
@@ -104,6 +107,7 @@ impl Caches {
         tokio::try_join!(
             self.backend_tls_policies.wait(),
             self.grpc_routes.wait(),
+            self.listener_sets.wait(),
             self.tcp_routes.wait(),
             self.tls_routes.wait(),
             self.udp_routes.wait(),
@@ -118,6 +122,7 @@ impl Caches {
             classes: readable(&self.classes),
             gateways: by_name(readable(&self.gateways)),
             grpc_routes: by_name(readable(&self.grpc_routes.store)),
+            listener_sets: by_name(readable(&self.listener_sets.store)),
             http_routes: by_name(readable(&self.http_routes)),
             tcp_routes: by_name(readable(&self.tcp_routes.store)),
             tls_routes: by_name(readable(&self.tls_routes.store)),

@@ -1,7 +1,6 @@
 //! Listeners: what is spoken on them, and which of them can share a port.
 
 use std::collections::BTreeMap;
-use std::collections::btree_map::Entry;
 use std::fmt;
 
 use serde::{Deserialize, Serialize};
@@ -170,19 +169,27 @@ impl<T: Clone> Taken<T> {
         hostname: Option<&str>,
         who: &T,
     ) -> Result<(), (Clash, T)> {
+        self.free(protocol, port, hostname).map_err(|(clash, other)| (clash, other.clone()))?;
+        self.insert(protocol, port, hostname, who.clone());
+        Ok(())
+    }
+
+    /// Whether nobody has what a listener wants, or who has it.
+    pub fn free(&self, protocol: ListenerProtocol, port: u16, hostname: Option<&str>) -> Result<(), (Clash, &T)> {
+        let Some(taken) = self.0.get(&(protocol.transport(), port)) else { return Ok(()) };
+        let first = taken.hosts.values().next();
+        if let Some(first) = first.filter(|_| taken.sharing != protocol.sharing()) {
+            return Err((Clash::Protocol, first));
+        }
+        let same = taken.hosts.get(&hostname.map(str::to_ascii_lowercase));
+        same.map_or(Ok(()), |other| Err((Clash::Hostname, other)))
+    }
+
+    /// Takes what is known to be free.
+    pub fn insert(&mut self, protocol: ListenerProtocol, port: u16, hostname: Option<&str>, who: T) {
         let (sharing, place) = (protocol.sharing(), (protocol.transport(), port));
         let taken = self.0.entry(place).or_insert_with(|| Port { sharing, hosts: BTreeMap::new() });
-        let first = taken.hosts.values().next();
-        if let Some(first) = first.filter(|_| taken.sharing != sharing) {
-            return Err((Clash::Protocol, first.clone()));
-        }
-        match taken.hosts.entry(hostname.map(str::to_ascii_lowercase)) {
-            Entry::Occupied(same) => Err((Clash::Hostname, same.get().clone())),
-            Entry::Vacant(free) => {
-                free.insert(who.clone());
-                Ok(())
-            }
-        }
+        taken.hosts.insert(hostname.map(str::to_ascii_lowercase), who);
     }
 }
 

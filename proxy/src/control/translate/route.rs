@@ -13,7 +13,7 @@ use crate::control::{
         conditions::{ACCEPTED, Condition},
         filter::{self, Level, Refusal},
         gateway::{GatewayPlan, ListenerPlan},
-        grpc, host, http, l4,
+        grpc, host, http, l4, listener_set,
         rivals::Rivals,
     },
 };
@@ -130,7 +130,7 @@ pub fn plan(
     let name = route.name();
     let generation = route.metadata().generation.unwrap_or_default();
     let parents: Vec<_> =
-        route.parent_refs().iter().filter(|p| parent_name(p, &name.name, gateways).is_some()).collect();
+        route.parent_refs().iter().filter(|p| Parent::find(p, &name.name, gateways, objects).is_some()).collect();
     if parents.is_empty() || route.metadata().deletion_timestamp.is_some() {
         let plan = RoutePlan { generation, parents: vec![] };
         return Outcome { plan, resource: None, backends: BTreeSet::new(), gateways: BTreeSet::new() };
@@ -196,13 +196,30 @@ fn count(attached: &BTreeSet<Place>, gateways: &mut BTreeMap<Name, GatewayPlan>)
     served
 }
 
-/// The Gateway of ours that a parent reference names.
-fn parent_name(parent: &ParentReference, route: &Name, gateways: &BTreeMap<Name, GatewayPlan>) -> Option<Name> {
-    if parent.group.as_deref().unwrap_or(GROUP) != GROUP || parent.kind.as_deref().unwrap_or("Gateway") != "Gateway" {
-        return None;
+/// Whose listeners a parent reference means: those of a Gateway of ours, or of one of its ListenerSets.
+struct Parent {
+    gateway: Name,
+    set: Option<Name>,
+}
+
+impl Parent {
+    /// None when it is nobody's of ours.
+    fn find(
+        parent: &ParentReference,
+        route: &Name,
+        gateways: &BTreeMap<Name, GatewayPlan>,
+        objects: &Objects,
+    ) -> Option<Self> {
+        let name = Name::new(parent.namespace.as_deref().unwrap_or(&route.namespace), &parent.name);
+        let found = match (parent.group.as_deref().unwrap_or(GROUP), parent.kind.as_deref().unwrap_or("Gateway")) {
+            (GROUP, "Gateway") => Self { gateway: name, set: None },
+            (GROUP, "ListenerSet") => {
+                Self { gateway: listener_set::gateway_of(objects.listener_sets.get(&name)?)?, set: Some(name) }
+            }
+            _ => return None,
+        };
+        gateways.contains_key(&found.gateway).then_some(found)
     }
-    let name = Name::new(parent.namespace.as_deref().unwrap_or(&route.namespace), &parent.name);
-    gateways.contains_key(&name).then_some(name)
 }
 
 /// The listeners of the parent that take the route. Each step narrows them down and has a reason of its own.
@@ -214,17 +231,21 @@ fn attach(
     objects: &Objects,
 ) -> Result<Vec<Place>, Condition> {
     let no = |reason, message: &str| Condition::no(ACCEPTED, reason, message);
-    let Some(name) = parent_name(parent, &route.name, gateways) else {
-        return Err(no("NoMatchingParent", "the Gateway does not exist"));
+    let Some(Parent { gateway: name, set }) = Parent::find(parent, &route.name, gateways, objects) else {
+        return Err(no("NoMatchingParent", "the parent does not exist"));
     };
-    let listeners = gateways[&name].listeners.iter().enumerate();
+    let gateway = &gateways[&name];
+    if set.as_ref().is_some_and(|set| !gateway.sets.contains_key(set)) {
+        return Err(no("NoMatchingParent", "the Gateway does not take the ListenerSet"));
+    }
     let named = |listener: &ListenerPlan| {
         parent.section_name.as_ref().is_none_or(|section| *section == listener.name)
             && parent.port.is_none_or(|port| port == i32::from(listener.port))
     };
+    let listeners = gateway.listeners_of(set.as_ref());
     let candidates: Vec<_> = listeners.filter(|(_, listener)| named(listener)).collect();
     if candidates.is_empty() {
-        return Err(no("NoMatchingParent", "the Gateway has no listener with this sectionName and port"));
+        return Err(no("NoMatchingParent", "the parent has no listener with this sectionName and port"));
     }
     let kind = route.kind.name();
     let allows = |listener: &ListenerPlan| {

@@ -30,18 +30,25 @@ fn render(translation: &Translation) -> String {
     }
     for (name, gateway) in &translation.gateways {
         writeln!(out, "gateway {name}\n{}", condition(&gateway.accepted)).unwrap();
+        if gateway.attached_sets > 0 {
+            writeln!(out, "  {} listener sets", gateway.attached_sets).unwrap();
+        }
         out.extend(gateway.resolved.iter().map(|c| condition(c) + "\n"));
         if gateway.address != WantedAddress::Any {
             writeln!(out, "  address: {:?}", gateway.address).unwrap();
         }
         for listener in &gateway.listeners {
-            writeln!(out, "  listener {}: {} routes, kinds {:?}", listener.name, listener.attached, listener.kinds)
-                .unwrap();
+            let set = listener.set.as_ref().map(|set| format!("{set}/")).unwrap_or_default();
+            let (name, attached, kinds) = (&listener.name, listener.attached, &listener.kinds);
+            writeln!(out, "  listener {set}{name}: {attached} routes, kinds {kinds:?}").unwrap();
             let bad_or_good = [(&listener.accepted, true), (&listener.resolved, true), (&listener.conflicted, false)];
             for (found, _) in bad_or_good.iter().filter(|(found, good)| found.holds != *good) {
                 writeln!(out, "  {}", condition(found)).unwrap();
             }
         }
+    }
+    for (name, set) in &translation.listener_sets {
+        writeln!(out, "listener set {name} of {}\n{}", set.gateway, condition(&set.accepted)).unwrap();
     }
     for (name, route) in &translation.routes {
         writeln!(out, "route {name}").unwrap();
@@ -83,6 +90,7 @@ cases!(
     grants,
     grpc,
     l4,
+    listener_sets,
     listeners,
     rules,
     tls_routes,

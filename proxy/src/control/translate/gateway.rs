@@ -197,8 +197,8 @@ fn plan(
             publish(plan, name, ports, taken);
         }
     }
-    let from = From { group: GROUP, kind: "Gateway", namespace: &name.namespace };
-    let (identity, resolved) = tls::identity(gateway, from, objects).unzip();
+    let owner = From { group: GROUP, kind: "Gateway", namespace: &name.namespace };
+    let (identity, resolved) = tls::identity(gateway, owner, objects).unzip();
     if let Some(Some(identity)) = identity {
         tls::show(&identity, &mut listeners);
     }

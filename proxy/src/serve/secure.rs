@@ -19,7 +19,7 @@ use super::hello;
 use super::worker::Worker;
 
 /// How long a client may take from its connection to the end of the handshake.
-const HANDSHAKE: Duration = Duration::from_secs(10);
+pub(super) const HANDSHAKE: Duration = Duration::from_secs(10);
 
 /// Shakes hands with a client. None when nothing comes of it.
 pub(super) async fn accept(

@@ -1,15 +1,19 @@
 //! The data plane with real sockets on loopback: a client that never repeats a request, so that a lost one is seen.
 
+mod abuse;
 mod admin;
 mod bodies;
 mod cors;
 mod drain;
 mod failures;
 mod fixtures;
+mod framing;
 mod grpc;
+mod limits;
 mod mirrors;
 mod retries;
 mod routing;
+mod slow;
 mod stream;
 mod swaps;
 mod tcp;

@@ -60,6 +60,9 @@ pub(crate) enum Message {
     },
     /// Serve this snapshot from now on, and say so.
     Swap(Served, oneshot::Sender<()>),
+    /// It is so many seconds after the start, for tests that do not wait.
+    #[cfg(test)]
+    Tick(u32),
 }
 
 /// How busy a worker is, for whoever hands out connections and waits for the end.
@@ -205,6 +208,8 @@ impl Worker {
                 *self.snapshot.borrow_mut() = Rc::new(next);
                 let _ = served.send(());
             }
+            #[cfg(test)]
+            Message::Tick(now) => self.tick(now),
         }
     }
 

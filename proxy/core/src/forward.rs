@@ -136,13 +136,16 @@ fn accepts_trailers(headers: &HeaderMap) -> bool {
 const OURS: [HeaderName; 5] =
     [header::CONTENT_LENGTH, header::EXPECT, header::FORWARDED, header::HOST, header::TRAILER];
 
-/// Removes headers that many servers read as ones that are the proxy's, because to CGI `_` and `-` are the same.
+/// Removes what only the proxy may say about the client, and headers that many servers read as ones that are the proxy's,
+/// because to CGI `_` and `-` are the same.
 fn drop_impostors(headers: &mut HeaderMap) {
     let is_impostor = |name: &&HeaderName| {
-        name.as_str().contains('_') && {
-            let read_as = name.as_str().replace('_', "-");
-            read_as.starts_with("x-forwarded-") || HOP_BY_HOP.iter().chain(&OURS).any(|known| *known == *read_as)
-        }
+        let name = name.as_str();
+        name.starts_with("x-forwarded-")
+            || (name.contains('_') && {
+                let read_as = name.replace('_', "-");
+                read_as.starts_with("x-forwarded-") || HOP_BY_HOP.iter().chain(&OURS).any(|known| *known == *read_as)
+            })
     };
     let impostors: Vec<HeaderName> = headers.keys().filter(is_impostor).cloned().collect();
     for name in impostors {
@@ -183,7 +186,7 @@ mod tests {
         let line =
             |(name, value): (&http::HeaderName, &HeaderValue)| format!("{name}: {}", value.to_str().expect("ascii"));
         let mut lines: Vec<_> =
-            head.headers.iter().map(line).filter(|line| !line.starts_with("x-forwarded-p")).collect();
+            head.headers.iter().map(line).filter(|line| !line.starts_with("x-forwarded-proto")).collect();
         lines.sort();
         lines
     }
@@ -214,6 +217,8 @@ mod tests {
             ("x-forwarded-for", "10.0.0.1"),
             ("x-forwarded-host", "evil"),
             ("x_forwarded_for", "10.0.0.1"),
+            ("x-forwarded-port", "443"),
+            ("x-forwarded-prefix", "/evil"),
             ("forwarded", "for=10.0.0.1"),
         ];
         assert_eq!(left("/", &headers), ABOUT);

@@ -7,6 +7,7 @@ use sluice_proxy_core::table::Unmatched;
 
 use super::response::ResponseBody;
 use crate::serve::counters::Outcome;
+use crate::serve::limits::Limit;
 use crate::serve::worker::Worker;
 use crate::upstream::Endpoint;
 use crate::upstream::connect::ConnectError;
@@ -132,6 +133,16 @@ impl Failure {
     /// Whether nothing more of what the client says can be trusted, or waited for.
     pub(super) fn ends_connection(self) -> bool {
         matches!(self, Self::ClientBody | Self::ClientTooSlow | Self::Rejected(_))
+    }
+
+    /// The limit that its client met, if it did.
+    pub(super) fn limit(self) -> Option<Limit> {
+        match self {
+            Self::ClientTooSlow => Some(Limit::SlowBody),
+            Self::Rejected(Rejection::BadRequest) => Some(Limit::Framing),
+            Self::Rejected(Rejection::TargetTooLong | Rejection::TooLarge) => Some(Limit::Head),
+            _ => None,
+        }
     }
 
     /// How it is counted at the backend that the request was assigned to.

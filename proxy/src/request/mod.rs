@@ -213,6 +213,9 @@ fn failed(open: &Open, failure: Failure, grpc: bool) -> Response<ResponseBody> {
     if failure.ends_connection() {
         open.connection.leave_unread();
     }
+    if let Some(limit) = failure.limit() {
+        open.worker.load.hits.count(limit);
+    }
     failure.response(grpc)
 }
 

@@ -22,7 +22,7 @@ use tokio::net::TcpStream;
 
 use super::client::ClientStream;
 use super::limits::{
-    self, BUFFER, CONNECTION_WINDOW, FRAME, HEADER_TABLE, LOCAL_RESETS, PENDING_RESETS, STREAM_WINDOW, STREAMS,
+    self, BUFFER, CONNECTION_WINDOW, FRAME, HEADER_TABLE, LOCAL_RESETS, Limit, PENDING_RESETS, STREAM_WINDOW, STREAMS,
 };
 pub(crate) use super::open::Open;
 use super::patience::{self, Waiting};
@@ -46,6 +46,7 @@ pub(crate) struct Connection {
     /// Requests so far, and those of them that were given up as soon as they were made.
     made: Cell<u32>,
     given_up: Cell<u32>,
+    flooded: Cell<bool>,
     phase: Cell<Phase>,
     since: Cell<u32>,
     http2: Cell<bool>,
@@ -91,6 +92,7 @@ impl Connection {
             requests: Cell::new(0),
             made: Cell::new(0),
             given_up: Cell::new(0),
+            flooded: Cell::new(false),
             phase: Cell::new(Phase::Idle),
             since: Cell::new(worker.now()),
             http2: Cell::new(false),
@@ -207,18 +209,23 @@ impl Connection {
         self.enter(Phase::Busy, now);
     }
 
-    /// One is open no more, perhaps because its client gave it up as soon as it had made it.
-    pub(super) fn end(&self, now: u32, given_up: bool) {
+    /// One is open no more, perhaps because its client gave it up as soon as it had made it. Returns whether that was once
+    /// too often, which ends the connection.
+    pub(super) fn end(&self, now: u32, given_up: bool) -> bool {
         self.requests.set(self.requests.get() - 1);
         if self.requests.get() == 0 {
             self.enter(Phase::Idle, now);
         }
-        if given_up && self.http2.get() {
-            self.given_up.set(self.given_up.get() + 1);
-            if limits::is_reset_flood(self.given_up.get(), self.made.get()) {
-                self.give(Order::Abort);
-            }
+        if !given_up || !self.http2.get() || self.flooded.get() {
+            return false;
         }
+        self.given_up.set(self.given_up.get() + 1);
+        let flood = limits::is_reset_flood(self.given_up.get(), self.made.get());
+        if flood {
+            self.flooded.set(true);
+            self.give(Order::Abort);
+        }
+        flood
     }
 
     fn give(&self, order: Order) {
@@ -285,6 +292,7 @@ async fn serve_http(
     };
     let Some(sniffed) = sniffed else {
         if connection.phase() == Phase::Head {
+            worker.load.hits.count(Limit::SlowHead);
             goodbye::time_out(stream).await;
         }
         return Ok(());
@@ -332,12 +340,17 @@ async fn serve_http1(
     let upgraded = connection.upgraded.take();
     if aborted {
         if connection.phase() == Phase::Head && wire.is_flushed() {
+            worker.load.hits.count(Limit::SlowHead);
             Box::pin(goodbye::time_out(wire.into_raw())).await;
         }
         return Ok(None);
     }
-    let refused = connection.unread.get() || wire.is_refused() || ended.as_ref().is_err_and(hyper::Error::is_parse);
-    if refused {
+    let unread = ended.as_ref().err().filter(|error| error.is_parse());
+    if let Some(error) = unread {
+        let limit = if error.is_parse_too_large() { Limit::Head } else { Limit::Framing };
+        worker.load.hits.count(limit);
+    }
+    if unread.is_some() || wire.is_refused() || connection.unread.get() {
         Box::pin(goodbye::close(wire.into_raw())).await;
         return ended.map(|()| None);
     }

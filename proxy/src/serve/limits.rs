@@ -1,6 +1,8 @@
 //! How much one client's connection may hold and do. How long it may take is [`patience`](super::patience)'s business, and
 //! what a head may be [`framing`](sluice_proxy_core::framing)'s. `docs/proxy-limits.md` lists them all.
 
+use std::sync::atomic::{AtomicU64, Ordering::Relaxed};
+
 /// Open streams of one HTTP/2 connection.
 pub(super) const STREAMS: u32 = 100;
 /// Bytes on their way to us: of one stream, and of one connection.
@@ -20,6 +22,57 @@ pub(super) const BUFFER: usize = 64 * 1024;
 /// requests: what is beyond is there to make work.
 pub(super) const GIVEN_UP: u32 = 100;
 
+/// Limits at which clients are turned away, as they are counted.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub(crate) enum Limit {
+    /// Connections at once.
+    Connections,
+    /// Requests that could be read in two ways.
+    Framing,
+    /// Heads that are too large.
+    Head,
+    /// HTTP/2 requests that are given up at once.
+    Resets,
+    /// Bodies that come too slowly.
+    SlowBody,
+    /// Heads that do not come to an end.
+    SlowHead,
+}
+
+impl Limit {
+    /// All of them, in the order of their numbers.
+    pub(super) const ALL: [Self; 6] =
+        [Self::Connections, Self::Framing, Self::Head, Self::Resets, Self::SlowBody, Self::SlowHead];
+
+    /// As it is called in metrics.
+    pub(super) fn name(self) -> &'static str {
+        match self {
+            Self::Connections => "connections",
+            Self::Framing => "framing",
+            Self::Head => "head",
+            Self::Resets => "resets",
+            Self::SlowBody => "slow_body",
+            Self::SlowHead => "slow_head",
+        }
+    }
+}
+
+/// How often each limit was met.
+#[derive(Debug, Default)]
+pub(crate) struct Hits([AtomicU64; Limit::ALL.len()]);
+
+impl Hits {
+    /// Somebody was turned away.
+    pub(crate) fn count(&self, limit: Limit) {
+        self.0[limit as usize].fetch_add(1, Relaxed);
+    }
+
+    /// How often that was for this limit.
+    pub(super) fn of(&self, limit: Limit) -> u64 {
+        self.0[limit as usize].load(Relaxed)
+    }
+}
+
 /// Whether a client gives up so many requests that they cannot be meant.
 pub(super) fn is_reset_flood(given_up: u32, requests: u32) -> bool {
     given_up > GIVEN_UP && given_up > requests / 2
@@ -27,7 +80,18 @@ pub(super) fn is_reset_flood(given_up: u32, requests: u32) -> bool {
 
 #[cfg(test)]
 mod tests {
-    use super::{GIVEN_UP, is_reset_flood};
+    use super::{GIVEN_UP, Hits, Limit, is_reset_flood};
+
+    #[test]
+    fn each_limit_is_counted_by_itself() {
+        let hits = Hits::default();
+        for (times, limit) in (1..).zip(Limit::ALL) {
+            for _ in 0..times {
+                hits.count(limit);
+            }
+        }
+        assert_eq!(Limit::ALL.map(|limit| hits.of(limit)), [1, 2, 3, 4, 5, 6]);
+    }
 
     #[test]
     fn who_gives_up_most_of_many_requests_floods() {

@@ -15,6 +15,7 @@ use socket2::{Domain, Protocol, Socket, Type};
 use tokio::net::{TcpListener, TcpStream};
 use tokio::task::AbortHandle;
 
+use super::limits::Limit;
 use super::worker::{Message, WorkerHandle};
 
 /// Connections that the kernel holds until we accept them; it takes less where its own limit is lower.
@@ -35,7 +36,7 @@ pub(super) const FLOWS_SHARE: f64 = 0.05;
 pub(super) const MOST_FLOWS: usize = 65_536;
 
 /// Most connections of clients at once.
-fn most_connections() -> usize {
+pub(super) fn most_connections() -> usize {
     (descriptors() as f64 * CLIENTS_SHARE) as usize
 }
 
@@ -118,16 +119,17 @@ fn listen(address: SocketAddr) -> io::Result<TcpListener> {
     TcpListener::from_std(socket.into())
 }
 
-/// Accepts connections for the workers.
-pub(super) fn accept(listener: TcpListener, port: u16, workers: Rc<[WorkerHandle]>) -> Accepting {
+/// Accepts connections for the workers, at most so many of all ports at once.
+pub(super) fn accept(listener: TcpListener, port: u16, workers: Rc<[WorkerHandle]>, most: usize) -> Accepting {
     let accepting = tokio::task::spawn_local(async move {
-        let most = most_connections();
         let mut is_full = false;
         loop {
             let connections = || workers.iter().map(|worker| worker.load.connections.load(Relaxed)).sum::<usize>();
             match listener.accept().await {
                 // Closed again at once: a client that waited in the backlog instead would not know why.
                 Ok(_) if connections() >= most => {
+                    // Nobody's in particular; what is exported is the sum.
+                    workers.first().inspect(|worker| worker.load.hits.count(Limit::Connections));
                     // Said once, not for each of what may be very many.
                     if !std::mem::replace(&mut is_full, true) {
                         tracing::warn!(port, most, "Refusing connections: there are as many as there may be");

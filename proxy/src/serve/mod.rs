@@ -13,7 +13,7 @@ mod exporter;
 mod folder;
 mod goodbye;
 mod hello;
-mod limits;
+pub(crate) mod limits;
 mod listener;
 mod open;
 pub(crate) mod patience;

@@ -4,6 +4,7 @@ use std::cell::Cell;
 use std::rc::Rc;
 
 use super::connection::Connection;
+use super::limits::Limit;
 use super::worker::Worker;
 
 /// Tells the connection and the worker that a request is open, until it is dropped.
@@ -32,7 +33,9 @@ impl Open {
 impl Drop for Open {
     fn drop(&mut self) {
         let now = self.worker.now();
-        self.connection.end(now, !self.answered.get() && now == self.since);
+        if self.connection.end(now, !self.answered.get() && now == self.since) {
+            self.worker.load.hits.count(Limit::Resets);
+        }
         self.worker.count_requests(-1);
     }
 }

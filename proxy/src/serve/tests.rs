@@ -3,6 +3,7 @@
 mod abuse;
 mod admin;
 mod bodies;
+mod connections;
 mod cors;
 mod drain;
 mod failures;

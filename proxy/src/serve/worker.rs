@@ -20,6 +20,7 @@ use tokio::time::MissedTickBehavior;
 
 use super::connection::{self, Connection};
 use super::counters::{BUCKETS, WorkerCells};
+use super::limits::Hits;
 use super::udp::Flows;
 use super::wire::SCRATCH;
 use crate::tls::acceptors::Acceptors;
@@ -74,6 +75,8 @@ pub(crate) struct Load {
     pub(crate) requests: AtomicUsize,
     /// UDP flows that made room for newer ones.
     pub(crate) evicted: AtomicU64,
+    /// Limits that clients met.
+    pub(crate) hits: Hits,
 }
 
 /// The control thread's end of a worker. Dropping it stops the worker.

@@ -217,11 +217,11 @@ fn is_request_line(line: &[u8]) -> bool {
 /// Whether a line is a field: a name, a colon, and no control characters but tabs.
 fn is_field(line: &[u8]) -> bool {
     let Some(colon) = memchr::memchr(b':', line) else { return false };
-    is_token(&line[..colon]) && line[colon..].iter().all(is_text)
+    is_token(&line[..colon]) && line[colon..].iter().copied().all(is_text)
 }
 
-fn is_text(byte: &u8) -> bool {
-    *byte == b'\t' || !byte.is_ascii_control()
+fn is_text(byte: u8) -> bool {
+    byte == b'\t' || !byte.is_ascii_control()
 }
 
 /// Whether it can be a name (RFC 9110, 5.6.2).
@@ -231,7 +231,7 @@ fn is_token(word: &[u8]) -> bool {
 }
 
 fn chunk_size(line: &[u8]) -> Option<u64> {
-    if line.len() > MAX_CHUNK_LINE || !line.iter().all(is_text) {
+    if line.len() > MAX_CHUNK_LINE || !line.iter().copied().all(is_text) {
         return None;
     }
     let size = line.split(|byte| *byte == b';').next()?;

@@ -10,7 +10,7 @@ use tokio::net::TcpStream;
 use tokio::time::timeout;
 
 use super::fixtures::{Echo, HOST, Proxy, run, until};
-use crate::serve::limits::{GIVEN_UP, LOCAL_RESETS, PENDING_RESETS, STREAMS};
+use crate::serve::limits::{GIVEN_UP, LOCAL_RESETS, Limit, PENDING_RESETS, STREAMS};
 
 const DATA: u8 = 0;
 const HEADERS: u8 = 1;
@@ -184,6 +184,7 @@ fn streams_that_are_reset_one_after_the_other_end_the_connection_too() {
         assert!(sent <= 3 * GIVEN_UP, "{sent}");
         let totals = proxy.settled("b").await;
         assert!(totals.started <= u64::from(3 * GIVEN_UP), "{}", totals.started);
+        assert_eq!(proxy.plane.hits(Limit::Resets), 1);
     });
 }
 
@@ -328,6 +329,7 @@ fn requests_that_http1_would_read_otherwise_reach_no_backend() {
         ("a line break in a path", start("/\r\nhidden", HOST)),
         ("a user in the authority", start("/", "user@app.test")),
         ("no host", vec![0x82, 0x86, 0x84]),
+        ("a tunnel", [field(":method", "CONNECT"), field(":authority", "evil.test:443")].concat()),
     ];
     run(async move {
         let (proxy, echo) = serving().await;

@@ -2,8 +2,11 @@
 
 use sluice_proxy_core::framing::{MAX_FIELDS, MAX_HEAD_BYTES, MAX_TARGET_BYTES};
 use sluice_proxy_core::model::Protocol;
+use tokio::io::{AsyncReadExt, AsyncWriteExt};
+use tokio::net::TcpListener;
 
 use super::fixtures::{Echo, HOST, Proxy, Step, run, scripted};
+use crate::serve::limits::Limit;
 
 /// What a smuggler wants a backend to read as a request of its own.
 const HIDDEN: &str = "GET /hidden HTTP/1.1\r\nhost: app.test\r\n\r\n";
@@ -17,6 +20,7 @@ fn are_refused(requests: Vec<String>, status: u16) {
     run(async move {
         let echo = Echo::start("echo", Protocol::Http1).await;
         let proxy = Proxy::serving(&[("b", 1, &[echo.address])]).await;
+        let number = requests.len() as u64;
         for request in requests {
             let mut client = proxy.client().await;
             client.send(&request).await;
@@ -25,6 +29,13 @@ fn are_refused(requests: Vec<String>, status: u16) {
             assert!(client.is_ended().await, "{request:.200?}");
         }
         assert_eq!(echo.heard(), [""; 0]);
+        let counted = Limit::ALL.map(|limit| (limit, proxy.plane.hits(limit)));
+        let met = match status {
+            400 => Some((Limit::Framing, number)),
+            414 | 431 => Some((Limit::Head, number)),
+            _ => None,
+        };
+        assert_eq!(counted.into_iter().find(|(_, hits)| *hits > 0), met);
     });
 }
 
@@ -236,6 +247,23 @@ fn responses_of_unclear_length_are_refused() {
         for script in RESPONSES {
             let proxy = Proxy::serving(&[("b", 1, &[scripted(script).await])]).await;
             assert_eq!(proxy.client().await.get().await.status, 502, "{script:?}");
+        }
+    });
+}
+
+#[test]
+fn heads_of_responses_have_limits_too() {
+    run(async {
+        for head in [format!("x: {}\r\n", "a".repeat(70_000)), "x: y\r\n".repeat(MAX_FIELDS + 1)] {
+            let listener = TcpListener::bind(("127.0.0.1", 0)).await.expect("bound");
+            let proxy = Proxy::serving(&[("b", 1, &[listener.local_addr().expect("address")])]).await;
+            let mut client = proxy.client().await;
+            client.send(&format!("GET / HTTP/1.1\r\nhost: {HOST}\r\n\r\n")).await;
+            let (mut backend, _) = listener.accept().await.expect("a connection");
+            assert!(backend.read(&mut [0; 4096]).await.expect("a request") > 0);
+            // It may be closed before all of it is said.
+            let _ = backend.write_all(format!("HTTP/1.1 200 OK\r\n{head}content-length: 0\r\n\r\n").as_bytes()).await;
+            assert_eq!(client.answer().await.expect("an answer").status, 502);
         }
     });
 }

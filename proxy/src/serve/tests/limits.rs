@@ -1,6 +1,7 @@
 //! docs/proxy-limits.md says what the code does: its table is written from the code's own values, and compared here. With
 //! `SLUICE_REGENERATE=1` it is written anew.
 
+use std::fmt::Write;
 use std::path::Path;
 
 use sluice_proxy_core::framing::{self, scanner};
@@ -102,9 +103,9 @@ fn table() -> String {
     for (title, rows) in
         [("Heads and framing", heads()), ("Time", times()), ("HTTP/2", http2()), ("Number and size", sizes())]
     {
-        text.push_str(&format!("\n### {title}\n\n| what | at most | beyond that |\n|---|---|---|\n"));
+        writeln!(text, "\n### {title}\n\n| what | at most | beyond that |\n|---|---|---|").expect("a line");
         for (what, most, beyond) in rows {
-            text.push_str(&format!("| {what} | {most} | {beyond} |\n"));
+            writeln!(text, "| {what} | {most} | {beyond} |").expect("a line");
         }
     }
     text + "\n"

@@ -8,6 +8,7 @@ use tokio::net::TcpListener;
 use tokio::time::timeout;
 
 use super::fixtures::{Answer, Client, Echo, HOST, Proxy, run, until};
+use crate::serve::limits::Limit;
 use crate::serve::patience::{BODY_RATE, BODY_SECONDS, HEAD_SECONDS};
 use crate::serve::worker::Message;
 
@@ -39,7 +40,7 @@ fn a_head_that_does_not_end_is_answered_408() {
             assert!(answer.head.contains("connection: close"), "{}", answer.head);
             assert!(client.is_ended().await);
         }
-        assert_eq!(echo.served.get(), 0);
+        assert_eq!((echo.served.get(), proxy.plane.hits(Limit::SlowHead)), (0, 2));
     });
 }
 
@@ -70,6 +71,7 @@ fn a_body_that_does_not_come_is_answered_408_and_blames_nobody_else() {
         assert!(client.is_ended().await);
         let totals = proxy.settled("b").await;
         assert_eq!((totals.responses, totals.connection_failures, totals.disruptions), ([0; 5], 0, 0));
+        assert_eq!(proxy.plane.hits(Limit::SlowBody), 1);
         assert_eq!(proxy.client().await.get().await.status, 200);
     });
 }
@@ -80,18 +82,18 @@ fn a_body_that_keeps_its_pace_may_take_long() {
         let listener = TcpListener::bind(("127.0.0.1", 0)).await.expect("bound");
         let proxy = Proxy::serving(&[("b", 1, &[listener.local_addr().expect("address")])]).await;
         let mut client = proxy.client().await;
-        let (seconds, piece) = (3 * BODY_SECONDS, "#".repeat(BODY_RATE as usize));
+        let (seconds, piece) = (3 * BODY_SECONDS, "x".repeat(BODY_RATE as usize));
         let length = seconds as usize * piece.len();
         client.send(&format!("POST / HTTP/1.1\r\nhost: {HOST}\r\ncontent-length: {length}\r\n\r\n")).await;
         let (mut backend, _) = listener.accept().await.expect("a connection");
-        let mut bytes = [0; 4096];
+        let mut head = vec![];
+        while !head.ends_with(b"\r\n\r\n") {
+            head.push(backend.read_u8().await.expect("a head"));
+        }
+        let mut passed = vec![0; piece.len()];
         for second in 0..seconds {
             client.send(&piece).await;
-            let mut passed = 0;
-            while passed < piece.len() {
-                let read = backend.read(&mut bytes).await.expect("a piece");
-                passed += bytes[..read].iter().filter(|byte| **byte == b'#').count();
-            }
+            backend.read_exact(&mut passed).await.expect("a piece");
             proxy.plane.tell(|| Message::Tick(NOW + second));
         }
         backend.write_all(b"HTTP/1.1 200 OK\r\ncontent-length: 0\r\n\r\n").await.expect("answered");

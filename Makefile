@@ -19,6 +19,9 @@ CLUSTER := $(BIN)/sluice-cluster
 DENY_VERSION := 0.20.2
 DENY := $(SLUICE_CACHE)/tools-$(DENY_VERSION)/bin/cargo-deny
 TAG ?= dev
+# What `make fuzz` runs, and how long each; without names every target.
+FUZZ ?=
+FUZZ_SECONDS ?= 60
 # release: what users run and figures are taken of; dev: compiled once for tests and demo alike.
 PROFILE ?= dev
 OUT := $(if $(filter release,$(PROFILE)),$(RELEASE),$(DEBUG))
@@ -89,6 +92,13 @@ unit: setup ## tests that need no cluster
 	@e2e/packages.sh jq:jq lua5.1:lua5.1
 	@cargo test --workspace
 	@cd e2e/cluster && $(GO_ENV) go vet ./... && $(GO_ENV) go test ./...
+
+# Only our own crates are compiled to count: RUSTC_WORKSPACE_WRAPPER, unlike RUSTFLAGS, leaves the others as they are.
+.PHONY: fuzz
+fuzz: setup ## fuzz every parser of ours, FUZZ_SECONDS (60) each, from the committed corpus
+	$(call say,fuzz)
+	@RUSTC_WORKSPACE_WRAPPER=$(CURDIR)/fuzz/rustc-counting LLVM_PROFILE_FILE=/dev/null \
+	 cargo run -q -p sluice-fuzz --features coverage -- --seconds $(FUZZ_SECONDS) --findings fuzz/findings $(FUZZ)
 
 .PHONY: cluster
 cluster: setup ## bring the embedded cluster up (nothing when SLUICE_KUBECONFIG is set)

@@ -4,7 +4,7 @@
 pub mod path;
 pub mod scanner;
 
-use http::{HeaderMap, Method, StatusCode, Version, header, request};
+use http::{HeaderMap, HeaderValue, Method, StatusCode, Version, header, request};
 
 /// Most header fields of a request; each cookie crumb counts.
 pub const MAX_FIELDS: usize = 100;
@@ -53,10 +53,14 @@ pub fn check(head: &request::Parts) -> Result<(), Rejection> {
     if head.headers.len() > MAX_FIELDS {
         return Err(Rejection::TooLarge);
     }
-    if let Some(expectation) = head.headers.get(header::EXPECT)
-        && !expectation.as_bytes().eq_ignore_ascii_case(b"100-continue")
-    {
+    let continues = |expectation: &HeaderValue| expectation.as_bytes().eq_ignore_ascii_case(b"100-continue");
+    if !head.headers.get_all(header::EXPECT).iter().all(continues) {
         return Err(Rejection::ExpectationFailed);
+    }
+    // `*` speaks of the whole server, of which only OPTIONS can ask something.
+    let path = head.uri.path();
+    if !path.starts_with('/') && (path != "*" || head.method != Method::OPTIONS) {
+        return Err(Rejection::BadRequest);
     }
     check_host(head)?;
     if is_framed(&head.headers) { Ok(()) } else { Err(Rejection::BadRequest) }
@@ -68,11 +72,13 @@ fn check_host(head: &request::Parts) -> Result<(), Rejection> {
     if more.is_some() {
         return Err(Rejection::BadRequest);
     }
-    let plain = |byte: u8| byte.is_ascii_graphic() && !matches!(byte, b'/' | b'?' | b'#' | b'@' | b'\\' | b',');
-    if host.is_some_and(|host| !host.as_bytes().iter().copied().all(plain)) {
+    let plain = |byte: &u8| byte.is_ascii_graphic() && !matches!(byte, b'/' | b'?' | b'#' | b'@' | b'\\' | b',');
+    let authority = head.uri.authority();
+    let names = host.map(HeaderValue::as_bytes).into_iter().chain(authority.map(|name| name.as_str().as_bytes()));
+    if !names.flatten().all(plain) {
         return Err(Rejection::BadRequest);
     }
-    match (host, head.uri.authority()) {
+    match (host, authority) {
         (Some(host), Some(authority)) if !host.as_bytes().eq_ignore_ascii_case(authority.as_str().as_bytes()) => {
             Err(Rejection::BadRequest)
         }
@@ -123,7 +129,7 @@ mod tests {
     #[test]
     fn heads_are_taken_or_refused() {
         let bad = Err(Rejection::BadRequest);
-        let cases: [(&str, &Headers, _); 16] = [
+        let cases: [(&str, &Headers, _); 21] = [
             ("/", &[("host", "a")], Ok(())),
             ("/", &[("host", "a:80")], Ok(())),
             ("/", &[], bad),
@@ -133,6 +139,11 @@ mod tests {
             ("http://a/", &[("host", "a")], Ok(())),
             ("http://a/", &[], Ok(())),
             ("http://a/", &[("host", "b")], bad),
+            ("http://a:80/", &[("host", "a")], bad),
+            ("http://A/", &[("host", "a")], Ok(())),
+            ("http://user@a/", &[], bad),
+            ("http://user@a/", &[("host", "user@a")], bad),
+            ("*", &[("host", "a")], bad),
             ("/", &[("host", "a"), ("transfer-encoding", "chunked")], Ok(())),
             ("/", &[("host", "a"), ("content-length", "5")], Ok(())),
             ("/", &[("host", "a"), ("content-length", "+5")], bad),
@@ -151,6 +162,11 @@ mod tests {
         assert_eq!(checked(&Method::TRACE, "/", &[("host", "a")]), Err(Rejection::MethodNotAllowed));
         let expecting = [("host", "a"), ("expect", "miracles")];
         assert_eq!(checked(&Method::GET, "/", &expecting), Err(Rejection::ExpectationFailed));
+        let twice = [("host", "a"), ("expect", "100-continue"), ("expect", "miracles")];
+        assert_eq!(checked(&Method::GET, "/", &twice), Err(Rejection::ExpectationFailed));
+        assert_eq!(checked(&Method::GET, "/", &[("host", "a"), ("expect", "100-Continue")]), Ok(()));
+        assert_eq!(checked(&Method::CONNECT, "a:443", &[("host", "a:443")]), Err(Rejection::MethodNotAllowed));
+        assert_eq!(checked(&Method::OPTIONS, "*", &[("host", "a")]), Ok(()));
         let long = format!("/{}", "a".repeat(MAX_TARGET_BYTES));
         assert_eq!(checked(&Method::GET, &long, &[("host", "a")]), Err(Rejection::TargetTooLong));
         let many = vec![("host", "a"); MAX_FIELDS + 1];

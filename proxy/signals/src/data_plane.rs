@@ -69,6 +69,14 @@ pub const FLOWS_EVICTED: Series = Series {
     help: "Flows of UDPRoutes that were given up because there were as many as there may be",
 };
 
+/// Limits that clients met.
+pub const LIMIT_HITS: Series = Series {
+    name: "sluice_proxy_limit_hits_total",
+    kind: Kind::Counter,
+    labels: &["limit"],
+    help: "How often a client was turned away at a limit (docs/proxy-limits.md)",
+};
+
 /// Live connections of clients.
 pub const CONNECTIONS: Series =
     Series { name: "sluice_proxy_connections", kind: Kind::Gauge, labels: &[], help: "Connections of clients" };
@@ -106,7 +114,7 @@ pub const CPU_SECONDS: Series = Series {
 };
 
 /// Every family, in the order of export.
-pub const SERIES: [&Series; 13] = [
+pub const SERIES: [&Series; 14] = [
     &REQUESTS,
     &REQUEST_DURATION,
     &IN_FLIGHT,
@@ -115,6 +123,7 @@ pub const SERIES: [&Series; 13] = [
     &PASSAGES,
     &PASSAGE_BYTES,
     &FLOWS_EVICTED,
+    &LIMIT_HITS,
     &CONNECTIONS,
     &CONFIG_UPDATE,
     &BUILD,

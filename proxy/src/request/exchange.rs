@@ -150,6 +150,8 @@ fn broken(worker: &Worker, lease: &Lease, progress: &Progress, error: &hyper::Er
     tracing::debug!(address = %lease.target().address, %error, "The connection broke before the response");
     if progress.is_broken() {
         Failure::ClientBody
+    } else if progress.is_too_slow() {
+        Failure::ClientTooSlow
     } else if error.is_parse() {
         Failure::BadResponse
     } else {

@@ -5,8 +5,9 @@ use sluice_proxy_core::framing::Rejection;
 use sluice_proxy_core::grpc::{self, Code};
 use sluice_proxy_core::table::Unmatched;
 
-use super::body::ResponseBody;
+use super::response::ResponseBody;
 use crate::serve::counters::Outcome;
+use crate::serve::limits::Limit;
 use crate::serve::worker::Worker;
 use crate::upstream::Endpoint;
 use crate::upstream::connect::ConnectError;
@@ -20,6 +21,8 @@ pub(crate) enum Failure {
     BadResponse,
     /// The client stopped in the middle of its body.
     ClientBody,
+    /// The client took too long to send its body.
+    ClientTooSlow,
     /// No endpoint took the connection in time.
     ConnectTimeout {
         /// Whether the endpoint is on its way out.
@@ -90,6 +93,9 @@ impl Failure {
             }
             Self::BadResponse => (Source::Upstream, StatusCode::BAD_GATEWAY, "the backend's response is not valid\n"),
             Self::ClientBody => (Source::Client, StatusCode::BAD_REQUEST, "the request's body ended early\n"),
+            Self::ClientTooSlow => {
+                (Source::Client, StatusCode::REQUEST_TIMEOUT, "the request's body did not arrive in time\n")
+            }
             Self::ConnectTimeout { .. } => {
                 (Source::Upstream, StatusCode::GATEWAY_TIMEOUT, "the backend did not take the connection in time\n")
             }
@@ -123,7 +129,7 @@ impl Failure {
     fn code(self) -> Code {
         match self {
             Self::BackendInvalid | Self::ConnectTimeout { .. } | Self::NoBackend | Self::NoTls => Code::Unavailable,
-            Self::ClientBody => Code::Cancelled,
+            Self::ClientBody | Self::ClientTooSlow => Code::Cancelled,
             Self::TooSlow => Code::DeadlineExceeded,
             Self::BadResponse
             | Self::Misdirected
@@ -136,10 +142,25 @@ impl Failure {
         }
     }
 
+    /// Whether nothing more of what the client says can be trusted, or waited for.
+    pub(super) fn ends_connection(self) -> bool {
+        matches!(self, Self::ClientBody | Self::ClientTooSlow | Self::Rejected(_))
+    }
+
+    /// The limit that its client met, if it did.
+    pub(super) fn limit(self) -> Option<Limit> {
+        match self {
+            Self::ClientTooSlow => Some(Limit::SlowBody),
+            Self::Rejected(Rejection::BadRequest) => Some(Limit::Framing),
+            Self::Rejected(Rejection::TargetTooLong | Rejection::TooLarge) => Some(Limit::Head),
+            _ => None,
+        }
+    }
+
     /// How it is counted at the backend that the request was assigned to.
     pub(crate) fn outcome(self) -> Outcome {
         match self {
-            Self::ClientBody => Outcome::Abandoned,
+            Self::ClientBody | Self::ClientTooSlow => Outcome::Abandoned,
             Self::ConnectTimeout { leaving: true }
             | Self::Refused
             | Self::Reset { leaving: true }
@@ -183,6 +204,7 @@ mod tests {
             (Failure::BackendInvalid, 14),
             (Failure::BadResponse, 14),
             (Failure::ClientBody, 1),
+            (Failure::ClientTooSlow, 1),
             (Failure::ConnectTimeout { leaving: false }, 14),
             (Failure::NoBackend, 14),
             (Failure::NoEndpoint, 14),

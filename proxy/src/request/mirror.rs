@@ -17,7 +17,7 @@ use super::failure::Failure;
 use crate::serve::worker::{Served, Worker};
 
 /// Copies that one worker has on their way at most; beyond that none is made.
-const MOST: u32 = 256;
+pub(crate) const MOST: u32 = 256;
 /// How long one may take.
 const TIME: Duration = Duration::from_secs(15);
 /// Most bytes of a response that are read so that the connection can be used again.

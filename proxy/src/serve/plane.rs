@@ -15,6 +15,7 @@ use tokio::net::TcpListener;
 use tokio::sync::{oneshot, watch};
 
 use super::accounts::Accounts;
+use super::limits::Limit;
 use super::listener::{self, Accepting};
 use super::worker::{Message, Served, WorkerHandle};
 use crate::tls::acceptors::Acceptors;
@@ -178,7 +179,8 @@ impl Plane {
         // Connections on a port that is gone live on; only new ones are not taken.
         listeners.retain(|port, _| snapshot.ports(Transport::Tcp).any(|wanted| wanted == *port));
         for (port, listener) in bound.listeners {
-            listeners.insert(port, listener::accept(listener, port, Rc::clone(&self.workers)));
+            let accepting = listener::accept(listener, port, Rc::clone(&self.workers), listener::most_connections());
+            listeners.insert(port, accepting);
         }
         let mut datagrams = self.datagrams.borrow_mut();
         let wanted: BTreeSet<u16> = snapshot.ports(Transport::Udp).collect();
@@ -221,6 +223,11 @@ impl Plane {
         for port in std::mem::take(&mut *self.datagrams.borrow_mut()) {
             self.tell(|| Message::CloseDatagrams(port));
         }
+    }
+
+    /// How often clients met a limit.
+    pub(super) fn hits(&self, limit: Limit) -> u64 {
+        self.workers.iter().map(|worker| worker.load.hits.of(limit)).sum()
     }
 
     /// UDP flows that made room for newer ones.

@@ -24,7 +24,7 @@ use super::tcp::Arrived;
 use super::worker::Worker;
 
 /// How long a client may take from its connection to the end of the handshake.
-const HANDSHAKE: Duration = Duration::from_secs(10);
+pub(super) const HANDSHAKE: Duration = Duration::from_secs(10);
 
 /// A fatal alert as TLS 1.2 and 1.3 have it before there is any key: `unrecognized_name`.
 const UNRECOGNIZED_NAME: [u8; 7] = [21, 3, 3, 0, 2, 2, 112];

@@ -29,7 +29,7 @@ use crate::request::tally::{Passage, Tally};
 use crate::upstream::InFlight;
 
 /// Seconds without a datagram either way after which a flow is forgotten.
-const IDLE_SECONDS: u32 = 60;
+pub(super) const IDLE_SECONDS: u32 = 60;
 /// Datagrams of one socket that are passed on before others have their turn.
 const BATCH: usize = 64;
 /// Flows among which the one that has been silent for longest makes room.

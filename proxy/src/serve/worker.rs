@@ -19,6 +19,7 @@ use tokio::time::MissedTickBehavior;
 
 use super::connection::{self, Connection};
 use super::counters::{BUCKETS, WorkerCells};
+use super::limits::Hits;
 use super::udp::Flows;
 use super::wire::SCRATCH;
 use crate::request::failure::Failure;
@@ -61,6 +62,9 @@ pub(crate) enum Message {
     },
     /// Serve this snapshot from now on, and say so.
     Swap(Served, oneshot::Sender<()>),
+    /// It is so many seconds after the start, for tests that do not wait.
+    #[cfg(test)]
+    Tick(u32),
 }
 
 /// How busy a worker is, for whoever hands out connections and waits for the end.
@@ -72,6 +76,8 @@ pub(crate) struct Load {
     pub(crate) requests: AtomicUsize,
     /// UDP flows that made room for newer ones.
     pub(crate) evicted: AtomicU64,
+    /// Limits that clients met.
+    pub(crate) hits: Hits,
 }
 
 /// The control thread's end of a worker. Dropping it stops the worker.
@@ -241,6 +247,8 @@ impl Worker {
                 *self.snapshot.borrow_mut() = Rc::new(next);
                 let _ = served.send(());
             }
+            #[cfg(test)]
+            Message::Tick(now) => self.tick(now),
         }
     }
 

@@ -18,11 +18,11 @@ use crate::serve::worker::LocalExecutor;
 use crate::tls::connectors::Connector;
 
 /// Long enough for the first SYN to be lost once: the kernel sends the second after one second.
-const CONNECT_TIMEOUT: Duration = Duration::from_secs(2);
+pub(crate) const CONNECT_TIMEOUT: Duration = Duration::from_secs(2);
 /// The same for the handshake of TLS that follows: two ways there and back, and arithmetic at a busy backend.
-const HANDSHAKE_TIMEOUT: Duration = Duration::from_secs(5);
+pub(crate) const HANDSHAKE_TIMEOUT: Duration = Duration::from_secs(5);
 /// Largest head of a response.
-const MAX_HEAD_BYTES: usize = 64 * 1024;
+pub(crate) const MAX_HEAD_BYTES: usize = 64 * 1024;
 /// Bytes that a stream and a connection may have in flight towards us before we have passed them on.
 const STREAM_WINDOW: u32 = 64 * 1024;
 const CONNECTION_WINDOW: u32 = 1024 * 1024;

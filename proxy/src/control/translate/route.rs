@@ -59,11 +59,20 @@ pub struct Rules<'a> {
     pub list: Vec<model::Rule>,
     backends: BTreeSet<ServiceRef>,
     resolved: Condition,
+    /// Why the first rule that cannot be served as it is written is answered 500.
+    unsupported: Option<Refusal>,
 }
 
 impl<'a> Rules<'a> {
     fn new(from: Referrer<'a>, objects: &'a Objects) -> Self {
-        Self { from, objects, list: vec![], backends: BTreeSet::new(), resolved: Condition::resolved() }
+        Self {
+            from,
+            objects,
+            list: vec![],
+            backends: BTreeSet::new(),
+            resolved: Condition::resolved(),
+            unsupported: None,
+        }
     }
 
     /// Translates each rule of a spec; without any there is one of defaults.
@@ -94,8 +103,25 @@ impl<'a> Rules<'a> {
         valid
     }
 
-    /// The filters of a rule.
-    pub fn filters(&mut self, specs: &[RouteFilter], place: &str) -> Result<Vec<model::Filter>, Refusal> {
+    /// What a rule does with requests. A filter that is not `supported`, here or in its settings, must not be left out: the
+    /// rule has no backends then, and answers 500 while the others are served.
+    pub fn work(
+        &mut self,
+        supported: Result<(), Refusal>,
+        specs: &[RouteFilter],
+        references: &[HttpBackendRef],
+        place: &str,
+    ) -> Result<(Vec<model::Filter>, Vec<model::WeightedBackend>), Refusal> {
+        match supported.and_then(|()| self.filters(specs, place)) {
+            Ok(filters) => Ok((filters, self.backends(references, place)?)),
+            Err(refusal) => {
+                self.unsupported.get_or_insert(refusal);
+                Ok((vec![], vec![]))
+            }
+        }
+    }
+
+    fn filters(&mut self, specs: &[RouteFilter], place: &str) -> Result<Vec<model::Filter>, Refusal> {
         let mut resolve = |reference: &HttpBackendRef| self.refer(reference).then(|| backend::id(reference, self.from));
         filter::filters(specs, Level::Rule, place, &mut resolve)
     }
@@ -113,8 +139,12 @@ impl<'a> Rules<'a> {
     fn weighted(&mut self, reference: &HttpBackendRef, place: &str) -> Result<model::WeightedBackend, Refusal> {
         filter::known(&reference.unknown, place)?;
         // No filter of a backend names another one.
-        let filters = filter::filters(&reference.filters, Level::Backend, place, &mut |_| None)?;
-        let valid = self.refer(reference);
+        let filters = filter::filters(&reference.filters, Level::Backend, place, &mut |_| None);
+        let valid = self.refer(reference) && filters.is_ok();
+        let filters = filters.unwrap_or_else(|refusal| {
+            self.unsupported.get_or_insert(refusal);
+            vec![]
+        });
         let weight = u32::try_from(reference.weight.unwrap_or(1)).unwrap_or_default();
         Ok(model::WeightedBackend { backend: backend::id(reference, self.from), weight, valid, filters })
     }
@@ -136,24 +166,26 @@ pub fn plan(
         return Outcome { plan, resource: None, backends: BTreeSet::new(), gateways: BTreeSet::new() };
     }
     let mut resource = skeleton(route, &name);
-    let (refusal, resolved, backends) = match rules(route, &name, objects) {
+    let (refusal, unsupported, resolved, backends) = match rules(route, &name, objects) {
         Ok(found) => {
             resource.rules = found.list;
-            (check(&resource).err(), found.resolved, found.backends)
+            (check(&resource).err(), found.unsupported, found.resolved, found.backends)
         }
-        Err(refusal) => (Some(refusal), Condition::resolved(), BTreeSet::new()),
+        Err(refusal) => (Some(refusal), None, Condition::resolved(), BTreeSet::new()),
     };
+    let refused = |refusal: &Refusal| Condition::no(ACCEPTED, refusal.reason, refusal.message.clone());
     let mut attached = BTreeSet::new();
     let mut plans = Vec::with_capacity(parents.len());
     for parent in parents {
         let outcome = attach(parent, &name, &resource.hostnames, gateways, objects);
         let accepted = match (&refusal, outcome) {
             (_, Err(condition)) => condition,
-            (Some(refusal), Ok(_)) => Condition::no(ACCEPTED, refusal.reason, refusal.message.clone()),
+            (Some(refusal), Ok(_)) => refused(refusal),
             (None, Ok(places)) => match rivals.admit(&name, &resource.hostnames, places, gateways) {
                 Ok(places) => {
                     attached.extend(places);
-                    Condition::accepted()
+                    // Its other rules are served all the same.
+                    unsupported.as_ref().map_or_else(Condition::accepted, refused)
                 }
                 Err(condition) => condition,
             },

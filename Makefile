@@ -138,6 +138,16 @@ figures: ## measure the published figures with release images (about 15 minutes)
 	@$(MAKE) images PROFILE=release
 	@e2e/with-cluster $(DEBUG)/sluice-figures --install install/install.yaml
 
+.PHONY: bench
+bench: setup ## processor time per request beside nginx, HAProxy and Envoy (about 5 minutes once compiled); REPORT=name writes name.md and name.json
+	@e2e/packages.sh nginx:nginx haproxy:haproxy taskset:util-linux
+	@e2e/envoy.sh $(BIN)
+	$(call say,compile for release (first time: about 10 minutes on 2 cores))
+	@cargo build --release -p sluice-proxy
+	@cargo build -p sluice-e2e --bin sluice-bench
+	$(call say,bench)
+	@PATH=$$PATH:/usr/sbin $(DEBUG)/sluice-bench --proxy $(RELEASE)/sluice-proxy --envoy $(BIN)/envoy-1.40.0 $(if $(REPORT),--report $(REPORT))
+
 .PHONY: generate
 generate: ## write the generated files: CRD, install manifest, page of metrics
 	@cargo run -q -p sluice-crds --bin crdgen > crds/yaml/rollouts.sluice.dev.yaml

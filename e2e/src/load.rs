@@ -6,12 +6,13 @@
 //!
 //! - **Open loop**: requests are due at fixed times; latency counts from the due time, so a stall shows in every request
 //!   that it delayed.
-//! - **No retry**: each request is a POST that is written once. What breaks after the first byte may have been written is
+//! - **No retry**: each request is written once. What breaks after the first byte may have been written is
 //!   a failure. (A connection that is known to be closed before anything is written is replaced, as any client would.)
 //! - It runs on a thread of its own, so that the caller's work does not delay it.
 
 mod record;
 mod report;
+mod requests;
 mod worker;
 
 use std::{
@@ -22,8 +23,10 @@ use std::{
 };
 
 use anyhow::{Context, Result, anyhow};
+use http::Method;
 use tokio::sync::{mpsc, oneshot};
 
+use self::requests::Requests;
 pub use self::{
     record::{Cause, Record, Sample},
     report::{Failure, Interval, Summary, Tally, VersionTally},
@@ -34,10 +37,10 @@ pub use self::{
 pub struct LoadConfig {
     /// Where connections go.
     pub address: SocketAddr,
-    /// The `Host` header.
-    pub host: String,
-    /// Path of the requests.
-    pub path: String,
+    /// What is asked for: each request takes one of these at random.
+    pub targets: Vec<Target>,
+    /// POST comes with a small body, any other method without one.
+    pub method: Method,
     /// Requests per second.
     pub rps: f64,
     /// Connections, each with at most one request at a time.
@@ -48,13 +51,22 @@ pub struct LoadConfig {
     pub headers: Vec<(String, String)>,
 }
 
+/// Where a request goes at that address.
+#[derive(Clone, Debug)]
+pub struct Target {
+    /// The `Host` header.
+    pub host: String,
+    /// Path and query.
+    pub path: String,
+}
+
 impl LoadConfig {
     /// 100 requests per second over 16 connections.
     pub fn new(address: SocketAddr, host: &str) -> Self {
         Self {
             address,
-            host: host.to_owned(),
-            path: "/work".to_owned(),
+            targets: vec![Target { host: host.to_owned(), path: "/work".to_owned() }],
+            method: Method::POST,
             rps: 100.0,
             connections: 16,
             timeout: Duration::from_secs(10),
@@ -76,6 +88,7 @@ pub struct Load {
 impl Load {
     /// Starts to send.
     pub fn start(config: LoadConfig) -> Result<Self> {
+        let requests = Requests::new(&config)?;
         let started = Instant::now();
         let record = Arc::new(Mutex::new(Record::default()));
         let (stop, stopped) = mpsc::channel(1);
@@ -86,7 +99,7 @@ impl Load {
             let record = Arc::clone(&record);
             move || {
                 let local = tokio::task::LocalSet::new();
-                local.block_on(&runtime, worker::run(config, started, record, stopped));
+                local.block_on(&runtime, worker::run((config, requests), started, record, stopped));
                 let _ = end.send(());
             }
         })?;

@@ -8,8 +8,8 @@ use std::{future, path::PathBuf, pin::pin, process::ExitCode, time::Duration};
 
 use anyhow::{Context, Result, bail};
 use clap::Parser;
-use http::Uri;
-use sluice_e2e::load::{Interval, Load, LoadConfig};
+use http::{Method, Uri};
+use sluice_e2e::load::{Interval, Load, LoadConfig, Target};
 use tokio::signal::unix::{SignalKind, signal};
 
 /// Sends POST requests at a fixed rate, never retries, and accounts for each.
@@ -95,8 +95,11 @@ async fn config(args: &Args) -> Result<LoadConfig> {
     });
     Ok(LoadConfig {
         address,
-        host: args.host.clone().unwrap_or_else(|| authority.to_string()),
-        path: args.url.path_and_query().map_or("/", |path| path.as_str()).to_owned(),
+        targets: vec![Target {
+            host: args.host.clone().unwrap_or_else(|| authority.to_string()),
+            path: args.url.path_and_query().map_or("/", |path| path.as_str()).to_owned(),
+        }],
+        method: Method::POST,
         rps: args.rps,
         connections: args.connections,
         timeout: Duration::from_secs_f64(args.timeout),

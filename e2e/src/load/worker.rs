@@ -9,7 +9,7 @@ use std::{
 
 use anyhow::{Context, Result, anyhow};
 use bytes::Bytes;
-use http::{HeaderMap, HeaderName, HeaderValue, Method, Request, Response, header};
+use http::{Response, header};
 use http_body_util::{BodyExt, Full, Limited};
 use hyper::{body::Incoming, client::conn::http1::SendRequest};
 use hyper_util::rt::TokioIo;
@@ -23,6 +23,7 @@ use super::{
     LoadConfig, lock,
     record::{Cause, Record, Sample},
     report::Failure,
+    requests::Requests,
 };
 
 /// Requests that may wait for a connection, in seconds of the rate; beyond it they fail as `Backlog`.
@@ -36,7 +37,7 @@ type Queue = AsyncMutex<mpsc::UnboundedReceiver<Duration>>;
 /// What all workers share.
 struct Shared {
     config: LoadConfig,
-    headers: HeaderMap,
+    requests: Requests,
     started: Instant,
     record: Arc<Mutex<Record>>,
     waiting: Cell<u64>,
@@ -44,13 +45,12 @@ struct Shared {
 
 /// Sends until `stopped`, then ends what is in flight.
 pub(super) async fn run(
-    config: LoadConfig,
+    (config, requests): (LoadConfig, Requests),
     started: Instant,
     record: Arc<Mutex<Record>>,
     mut stopped: mpsc::Receiver<()>,
 ) {
-    let headers = headers(&config);
-    let shared = Rc::new(Shared { config, headers, started, record, waiting: Cell::new(0) });
+    let shared = Rc::new(Shared { config, requests, started, record, waiting: Cell::new(0) });
     let (due, queue) = mpsc::unbounded_channel();
     let queue = Rc::new(AsyncMutex::new(queue));
     let mut workers = JoinSet::new();
@@ -64,13 +64,6 @@ pub(super) async fn run(
     }
     drop(due);
     while workers.join_next().await.is_some() {}
-}
-
-fn headers(config: &LoadConfig) -> HeaderMap {
-    let pairs = config.headers.iter().filter_map(|(name, value)| {
-        Some((HeaderName::from_bytes(name.as_bytes()).ok()?, HeaderValue::from_str(value).ok()?))
-    });
-    pairs.collect()
 }
 
 /// Puts requests into the queue at their times; never ends by itself.
@@ -138,7 +131,7 @@ async fn exchange(shared: &Shared, connection: &mut Option<Connection>) -> Answe
                 Err(error) => return Answer::failed(Cause::Connect, &error),
             },
         };
-        match sender.try_send_request(request(shared)).await {
+        match sender.try_send_request(shared.requests.draw()).await {
             Ok(response) => {
                 if !closes(&response) {
                     *connection = Some(sender);
@@ -172,17 +165,6 @@ async fn connect(shared: &Shared) -> Result<Connection> {
     // Its errors come back through the request that they break.
     tokio::task::spawn_local(driver);
     Ok(sender)
-}
-
-fn request(shared: &Shared) -> Request<Full<Bytes>> {
-    let mut request = Request::new(Full::new(Bytes::from_static(b"{\"order\":1}")));
-    *request.method_mut() = Method::POST;
-    *request.uri_mut() = shared.config.path.parse().unwrap_or_default();
-    *request.headers_mut() = shared.headers.clone();
-    if let Ok(host) = HeaderValue::from_str(&shared.config.host) {
-        request.headers_mut().insert(header::HOST, host);
-    }
-    request
 }
 
 fn closes(response: &Response<Incoming>) -> bool {

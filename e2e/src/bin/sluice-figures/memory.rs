@@ -11,6 +11,7 @@ use serde_json::Value;
 use sluice_e2e::{
     cluster::Cluster,
     manifest::text,
+    procfs,
     wait::{Look, until},
 };
 
@@ -54,9 +55,8 @@ fn program(process: &std::path::Path) -> Option<(String, f64)> {
     let role =
         arguments.next().filter(|_| program == "sluice-proxy").map(|role| format!(" {role}")).unwrap_or_default();
     let is_ours = program == "sluice-operator" || program == "sluice-proxy";
-    let status = fs::read_to_string(process.join("status")).ok().filter(|_| is_ours)?;
-    let kib = status.lines().find_map(|line| line.strip_prefix("VmRSS:"))?.trim().strip_suffix(" kB")?;
-    Some((format!("{program}{role}"), kib.parse::<f64>().ok()? * 1024.0))
+    let pid = process.file_name()?.to_str()?.parse().ok().filter(|_| is_ours)?;
+    Some((format!("{program}{role}"), procfs::resident(pid)?))
 }
 
 /// Container and its working set in bytes.

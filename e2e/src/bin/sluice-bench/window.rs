@@ -1,0 +1,59 @@
+//! One proxy under load for some seconds.
+
+use std::time::Duration;
+
+use anyhow::{Result, ensure};
+use http::Method;
+use sluice_e2e::{
+    load::{Load, LoadConfig},
+    procfs::{self, Ticks},
+};
+
+use crate::subject::{LOAD, Subject};
+
+/// Connections of the load.
+pub(crate) const CONNECTIONS: usize = 64;
+/// Load before the measurement begins: connections are open on both sides by then.
+const WARM_UP: Duration = Duration::from_secs(1);
+/// Less of the load's processor idle than this, and the load itself may be what is slow.
+pub(crate) const LEAST_IDLE: f64 = 0.1;
+
+/// How every proxy is measured.
+#[derive(Debug)]
+pub(crate) struct Window {
+    pub(crate) rps: f64,
+    pub(crate) length: Duration,
+    /// Of the load's processor.
+    pub(crate) least_idle: f64,
+}
+
+impl Window {
+    /// Processor time per request in microseconds. An error where the figure would be worth nothing.
+    pub(crate) async fn measure(&self, subject: &Subject) -> Result<f64> {
+        let load = Load::start(LoadConfig {
+            rps: self.rps,
+            connections: CONNECTIONS,
+            targets: subject.targets.clone(),
+            method: Method::GET,
+            ..LoadConfig::new(subject.address, "")
+        })?;
+        tokio::time::sleep(WARM_UP).await;
+        let (before, answered, ticks) = (spent(subject)?, ended(&load), Ticks::of(LOAD)?);
+        tokio::time::sleep(self.length).await;
+        let (spent, answers) = (spent(subject)?.saturating_sub(before), ended(&load) - answered);
+        let idle = Ticks::of(LOAD)?.idle_since(ticks);
+        load.stop().await?.lost_nothing_but(None)?;
+        ensure!(idle >= self.least_idle, "the load's processor was idle {:.0} % of the time only", idle * 100.0);
+        let wanted = self.rps * self.length.as_secs_f64();
+        ensure!(answers as f64 > wanted * 0.95, "{answers} answers instead of {wanted}");
+        Ok(spent.as_secs_f64() * 1e6 / answers as f64)
+    }
+}
+
+fn ended(load: &Load) -> usize {
+    load.record().samples().len()
+}
+
+fn spent(subject: &Subject) -> Result<Duration> {
+    subject.process.pids().into_iter().map(procfs::processor_time).sum()
+}

@@ -48,7 +48,7 @@ demo: build images ## build, bring a cluster up, install, promote a good revisio
 	@e2e/with-cluster $(OUT)/sluice-demo --install install/install.yaml --example examples/01-first-light
 
 .PHONY: test
-test: lint unit e2e ## all tests: lint, unit, and end to end on a real cluster
+test: lint unit e2e conformance ## all tests: lint, unit, end to end on a real cluster, and the Gateway API's own
 	$(call say,all tests passed)
 
 .PHONY: test-full

@@ -297,3 +297,28 @@ impl Half {
         Poll::Ready(Ok(()))
     }
 }
+
+#[cfg(test)]
+mod tests {
+    use std::cell::RefCell;
+    use std::task::{Context, Poll, Waker};
+
+    use tokio::io::{AsyncReadExt, AsyncWriteExt, BufWriter, duplex};
+
+    use super::{CHUNK, Half};
+
+    #[tokio::test]
+    async fn nothing_stays_with_a_receiver_that_holds_what_it_is_given() {
+        let (mut sender, mut from) = duplex(64);
+        let (to, mut receiver) = duplex(64);
+        sender.write_all(b"hello").await.expect("sent");
+        let (mut half, mut passed) = (Half { waiting: b"first ".to_vec(), ..Half::default() }, 0);
+        let scratch = RefCell::new(vec![0; CHUNK].into_boxed_slice());
+        let mut context = Context::from_waker(Waker::noop());
+        let polled = half.poll(&mut context, &mut from, &mut BufWriter::new(to), &scratch, |bytes| passed += bytes);
+        assert!(matches!(polled, Poll::Pending), "the sender has not ended");
+        let mut heard = [0; 11];
+        receiver.read_exact(&mut heard).await.expect("heard");
+        assert_eq!((&heard, passed), (b"first hello", 11));
+    }
+}

@@ -287,7 +287,8 @@ fn a_backend_that_resets_is_no_end_in_good_order() {
         assert_eq!(hear(&mut client, 4).await, "half");
         socket2::SockRef::from(&stream).set_linger(Some(std::time::Duration::ZERO)).expect("linger");
         drop(stream);
-        client.read(&mut [0]).await.expect_err("no word of an end");
+        let error = client.read(&mut [0]).await.expect_err("no end");
+        assert_eq!(error.kind(), io::ErrorKind::ConnectionReset, "{error}");
     });
 }
 

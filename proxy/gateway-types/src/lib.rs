@@ -11,6 +11,7 @@
 //! back as they were.
 #![forbid(unsafe_code)]
 
+mod backend_tls_policy;
 mod gateway;
 mod gateway_class;
 mod grpc_route;
@@ -21,6 +22,7 @@ mod reference_grant;
 mod shared;
 mod tls;
 
+pub use backend_tls_policy::{BackendTlsPolicy, BackendTlsPolicySpec, BackendValidation, PolicyTarget, SubjectAltName};
 pub use gateway::{
     AllowedListeners, Gateway, GatewayAddress, GatewayInfrastructure, GatewaySpec, Listener, ListenerAllowedRoutes,
     NamespaceSelection, RouteGroupKind,
@@ -32,7 +34,7 @@ pub use http_route::{
     PathModifier, RedirectFilter, RewriteFilter, RouteFilter, RouteMatch, RouteRetry, RouteRule, RouteTimeouts,
     ValueMatch,
 };
-pub use l4_route::{L4RouteRule, TcpRoute, TcpRouteSpec, UdpRoute, UdpRouteSpec};
+pub use l4_route::{L4RouteRule, TcpRoute, TcpRouteSpec, TlsRoute, TlsRouteSpec, UdpRoute, UdpRouteSpec};
 pub use listener_set::{ListenerSet, ListenerSetSpec};
 pub use reference_grant::{GrantFrom, GrantTo, ReferenceGrant, ReferenceGrantSpec};
 pub use shared::{ParentReference, Unknown};

@@ -50,7 +50,7 @@ pub const PASSAGES: Series = Series {
     name: "sluice_proxy_passages_open",
     kind: Kind::Gauge,
     labels: BACKEND,
-    help: "Connections of TCPRoutes and flows of UDPRoutes that are open to the backend",
+    help: "Connections of TCPRoutes and TLSRoutes and flows of UDPRoutes that are open to the backend",
 };
 
 /// Bytes of what is passed on as it is.
@@ -58,7 +58,7 @@ pub const PASSAGE_BYTES: Series = Series {
     name: "sluice_proxy_passage_bytes_total",
     kind: Kind::Counter,
     labels: &["route", "rule", "backend", "direction"],
-    help: "Bytes passed on from clients (received) and to them (sent) by TCPRoutes and UDPRoutes",
+    help: "Bytes passed on from clients (received) and to them (sent) by TCPRoutes, TLSRoutes and UDPRoutes",
 };
 
 /// UDP flows that were too many.

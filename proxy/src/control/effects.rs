@@ -6,6 +6,7 @@ use std::{collections::BTreeMap, convert::Infallible, sync::Arc, time::Duration}
 use jiff::{Timestamp, Unit};
 use k8s_openapi::api::core::v1::Service;
 use kube::{Client, Resource, core::NamespaceResourceScope};
+use serde_json::Value;
 use tokio::{
     sync::watch,
     time::{Instant, sleep_until},
@@ -21,7 +22,7 @@ use crate::control::{
     server::Control,
     services::{self, Services, alias::Aliases},
     status::{self, Reach},
-    translate::{RoutePlan, Translation},
+    translate::Translation,
     watch::Caches,
     writer::{StatusWriter, WithStatus},
 };
@@ -151,31 +152,40 @@ impl Effects {
             self.writer.write(&api, &**set, plan.generation, wanted).await;
         }
         self.write_routes(translation, objects, &now).await;
+        for (name, plan) in &translation.policies {
+            let (policy, controller) = (objects.backend_tls_policies.get(name), self.controller.clone());
+            let wanted = |live: &_| status::policy(live, plan, &controller, &now);
+            self.write_to(policy, plan.generation, wanted).await;
+        }
     }
 
     async fn write_routes(&mut self, translation: &Translation, objects: &Objects, now: &str) {
+        let controller = self.controller.clone();
         for (name, plan) in &translation.routes {
-            match name.kind {
-                RouteKind::Grpc => self.write_route(objects.grpc_routes.get(&name.name), plan, now).await,
-                RouteKind::Http => self.write_route(objects.http_routes.get(&name.name), plan, now).await,
-                RouteKind::Tcp => self.write_route(objects.tcp_routes.get(&name.name), plan, now).await,
-                RouteKind::Udp => self.write_route(objects.udp_routes.get(&name.name), plan, now).await,
+            let (name, kind, generation) = (&name.name, name.kind, plan.generation);
+            let wanted = |live: &_| status::route(live, plan, &controller, now);
+            match kind {
+                RouteKind::Grpc => self.write_to(objects.grpc_routes.get(name), generation, wanted).await,
+                RouteKind::Http => self.write_to(objects.http_routes.get(name), generation, wanted).await,
+                RouteKind::Tcp => self.write_to(objects.tcp_routes.get(name), generation, wanted).await,
+                RouteKind::Tls => self.write_to(objects.tls_routes.get(name), generation, wanted).await,
+                RouteKind::Udp => self.write_to(objects.udp_routes.get(name), generation, wanted).await,
             }
         }
     }
 
-    async fn write_route<K>(&mut self, route: Option<&Arc<K>>, plan: &RoutePlan, now: &str)
+    /// Writes the status of an object that is still of this generation.
+    async fn write_to<K>(&mut self, object: Option<&Arc<K>>, generation: i64, wanted: impl Fn(&Value) -> Option<Value>)
     where
         K: WithStatus + Resource<Scope = NamespaceResourceScope>,
     {
-        let Some(route) = route else { return };
-        let metadata = route.meta();
-        if metadata.generation != Some(plan.generation) || metadata.deletion_timestamp.is_some() {
+        let Some(object) = object else { return };
+        let metadata = object.meta();
+        if metadata.generation != Some(generation) || metadata.deletion_timestamp.is_some() {
             return;
         }
         let api = self.writer.api(metadata.namespace.as_deref().unwrap_or_default());
-        let wanted = |live: &_| status::route(live, plan, &self.controller, now);
-        self.writer.write(&api, &**route, plan.generation, wanted).await;
+        self.writer.write(&api, &**object, generation, wanted).await;
     }
 }
 
@@ -211,8 +221,10 @@ fn uids(objects: &Objects) -> Vec<&str> {
     let classes = objects.classes.iter().map(|object| &object.metadata);
     let gateways = objects.gateways.values().map(|object| &object.metadata);
     let routes = objects.routes().map(AnyRoute::metadata);
+    let policies = objects.backend_tls_policies.values().map(|object| &object.metadata);
     let sets = objects.listener_sets.values().map(|object| &object.metadata);
-    classes.chain(gateways).chain(sets).chain(routes).filter_map(|metadata| metadata.uid.as_deref()).collect()
+    let all = classes.chain(gateways).chain(sets).chain(routes).chain(policies);
+    all.filter_map(|metadata| metadata.uid.as_deref()).collect()
 }
 
 /// The time as conditions have it: in whole seconds.

@@ -121,6 +121,7 @@ fn add_one(objects: &mut Objects, mut object: Value) -> anyhow::Result<()> {
     let namespace = object["metadata"]["namespace"].as_str().unwrap_or_default();
     let key = Name::new(namespace, &name);
     match kind.as_str() {
+        "BackendTLSPolicy" => drop(objects.backend_tls_policies.insert(key.clone(), Arc::new(read(object, &key)?))),
         "EndpointSlice" => objects.add_slice(Arc::new(read(object, &key)?)),
         "Gateway" => drop(objects.gateways.insert(key.clone(), Arc::new(read(object, &key)?))),
         "GatewayClass" => objects.classes.push(Arc::new(read(object, &key)?)),
@@ -136,6 +137,7 @@ fn add_one(objects: &mut Objects, mut object: Value) -> anyhow::Result<()> {
         "ReferenceGrant" => objects.grants.push(Arc::new(read(object, &key)?)),
         "Service" => drop(objects.services.insert(key.clone(), Arc::new(read(object, &key)?))),
         "TCPRoute" => drop(objects.tcp_routes.insert(key.clone(), Arc::new(read(object, &key)?))),
+        "TLSRoute" => drop(objects.tls_routes.insert(key.clone(), Arc::new(read(object, &key)?))),
         "UDPRoute" => drop(objects.udp_routes.insert(key.clone(), Arc::new(read(object, &key)?))),
         other => bail!("kind: {other} is not supported"),
     }
@@ -196,7 +198,7 @@ endpoints: [{addresses: [127.0.0.1]}]
     fn endpoints<'a>(resources: impl IntoIterator<Item = &'a Resource>) -> Vec<String> {
         let backends = resources.into_iter().filter_map(|resource| match resource {
             Resource::Backend(backend) => Some(&backend.endpoints),
-            Resource::Certificate(_) | Resource::Listener(_) | Resource::Route(_) => None,
+            Resource::BackendTls(_) | Resource::Certificate(_) | Resource::Listener(_) | Resource::Route(_) => None,
         });
         backends.flatten().map(|endpoint| endpoint.address.to_string()).collect()
     }

@@ -15,7 +15,8 @@ use k8s_openapi::{
     apimachinery::pkg::apis::meta::v1::ObjectMeta,
 };
 use sluice_gateway_types::{
-    Gateway, GatewayClass, GrpcRoute, HttpRoute, ListenerSet, ParentReference, ReferenceGrant, TcpRoute, UdpRoute,
+    BackendTlsPolicy, Gateway, GatewayClass, GrpcRoute, HttpRoute, ListenerSet, ParentReference, ReferenceGrant,
+    TcpRoute, TlsRoute, UdpRoute,
 };
 
 use crate::control::translate::address::AddressPool;
@@ -67,6 +68,8 @@ pub enum RouteKind {
     Http,
     /// TCPRoute
     Tcp,
+    /// TLSRoute
+    Tls,
     /// UDPRoute
     Udp,
 }
@@ -78,6 +81,7 @@ impl RouteKind {
             Self::Grpc => "GRPCRoute",
             Self::Http => "HTTPRoute",
             Self::Tcp => "TCPRoute",
+            Self::Tls => "TLSRoute",
             Self::Udp => "UDPRoute",
         }
     }
@@ -107,6 +111,8 @@ pub enum AnyRoute<'a> {
     Http(&'a HttpRoute),
     /// A TCPRoute.
     Tcp(&'a TcpRoute),
+    /// A TLSRoute.
+    Tls(&'a TlsRoute),
     /// A UDPRoute.
     Udp(&'a UdpRoute),
 }
@@ -118,6 +124,7 @@ impl<'a> AnyRoute<'a> {
             Self::Grpc(_) => RouteKind::Grpc,
             Self::Http(_) => RouteKind::Http,
             Self::Tcp(_) => RouteKind::Tcp,
+            Self::Tls(_) => RouteKind::Tls,
             Self::Udp(_) => RouteKind::Udp,
         }
     }
@@ -128,6 +135,7 @@ impl<'a> AnyRoute<'a> {
             Self::Grpc(route) => &route.metadata,
             Self::Http(route) => &route.metadata,
             Self::Tcp(route) => &route.metadata,
+            Self::Tls(route) => &route.metadata,
             Self::Udp(route) => &route.metadata,
         }
     }
@@ -143,6 +151,7 @@ impl<'a> AnyRoute<'a> {
             Self::Grpc(route) => &route.spec.parent_refs,
             Self::Http(route) => &route.spec.parent_refs,
             Self::Tcp(route) => &route.spec.parent_refs,
+            Self::Tls(route) => &route.spec.parent_refs,
             Self::Udp(route) => &route.spec.parent_refs,
         }
     }
@@ -152,6 +161,7 @@ impl<'a> AnyRoute<'a> {
         match self {
             Self::Grpc(route) => &route.spec.hostnames,
             Self::Http(route) => &route.spec.hostnames,
+            Self::Tls(route) => &route.spec.hostnames,
             Self::Tcp(_) | Self::Udp(_) => &[],
         }
     }
@@ -197,10 +207,14 @@ pub struct Objects {
     pub http_routes: BTreeMap<Name, Arc<HttpRoute>>,
     /// Every TCPRoute.
     pub tcp_routes: BTreeMap<Name, Arc<TcpRoute>>,
+    /// Every TLSRoute.
+    pub tls_routes: BTreeMap<Name, Arc<TlsRoute>>,
     /// Every UDPRoute.
     pub udp_routes: BTreeMap<Name, Arc<UdpRoute>>,
     /// Every ListenerSet.
     pub listener_sets: BTreeMap<Name, Arc<ListenerSet>>,
+    /// Every BackendTLSPolicy.
+    pub backend_tls_policies: BTreeMap<Name, Arc<BackendTlsPolicy>>,
     /// Every ReferenceGrant.
     pub grants: Vec<Arc<ReferenceGrant>>,
     /// Labels of the namespaces.
@@ -230,8 +244,9 @@ impl Objects {
         let grpc = self.grpc_routes.values().map(|route| AnyRoute::Grpc(route));
         let http = self.http_routes.values().map(|route| AnyRoute::Http(route));
         let tcp = self.tcp_routes.values().map(|route| AnyRoute::Tcp(route));
+        let tls = self.tls_routes.values().map(|route| AnyRoute::Tls(route));
         let udp = self.udp_routes.values().map(|route| AnyRoute::Udp(route));
-        grpc.chain(http).chain(tcp).chain(udp)
+        grpc.chain(http).chain(tcp).chain(tls).chain(udp)
     }
 
     /// A Secret that something names and may name.

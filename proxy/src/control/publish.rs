@@ -78,7 +78,7 @@ impl Published {
     ) -> BTreeMap<String, Vec<(i64, u64)>> {
         let routes = entries.values().filter_map(|entry| match &entry.resource {
             Resource::Route(route) => Some(route),
-            Resource::Backend(_) | Resource::Certificate(_) | Resource::Listener(_) => None,
+            Resource::Backend(_) | Resource::BackendTls(_) | Resource::Certificate(_) | Resource::Listener(_) => None,
         });
         routes
             .map(|route| {
@@ -110,7 +110,8 @@ impl Published {
     pub fn backends_of(&self, route: &str) -> BTreeSet<&str> {
         let rules = match self.entries.get(&format!("route/{route}")).map(|entry| &entry.resource) {
             Some(Resource::Route(route)) => &route.rules[..],
-            Some(Resource::Backend(_) | Resource::Certificate(_) | Resource::Listener(_)) | None => &[],
+            Some(Resource::Backend(_) | Resource::BackendTls(_) | Resource::Certificate(_) | Resource::Listener(_))
+            | None => &[],
         };
         rules.iter().flat_map(|rule| &rule.backends).map(|backend| backend.backend.as_str()).collect()
     }
@@ -192,7 +193,12 @@ mod tests {
     }
 
     fn backend(name: &str) -> Resource {
-        Resource::Backend(Backend { id: format!("shop/{name}:80"), protocol: Protocol::Http1, endpoints: vec![] })
+        Resource::Backend(Backend {
+            id: format!("shop/{name}:80"),
+            protocol: Protocol::Http1,
+            tls: None,
+            endpoints: vec![],
+        })
     }
 
     fn set(resources: &[Resource]) -> BTreeMap<String, Resource> {
@@ -246,7 +252,7 @@ mod tests {
             let endpoint =
                 |(port, ready): (u16, &bool)| Endpoint { address: ([10, 0, 0, 1], port).into(), ready: *ready };
             let endpoints = (1..).zip(ready).map(endpoint).collect();
-            Resource::Backend(Backend { id: "shop/x:80".to_owned(), protocol: Protocol::Http1, endpoints })
+            Resource::Backend(Backend { id: "shop/x:80".to_owned(), protocol: Protocol::Http1, tls: None, endpoints })
         };
         let publisher = Publisher::default();
         publisher.publish(set(&[with(&[])])).unwrap();

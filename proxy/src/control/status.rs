@@ -7,6 +7,7 @@
 mod tests;
 
 use serde_json::{Map, Value, json};
+use sluice_gateway_types::GROUP;
 use sluice_proxy_core::model::Transport;
 
 use crate::control::{
@@ -14,7 +15,7 @@ use crate::control::{
     objects::Name,
     publish::Published,
     translate::{
-        ClassPlan, GatewayPlan, ListenerSetPlan, RoutePlan,
+        ClassPlan, GatewayPlan, ListenerSetPlan, PolicyPlan, RoutePlan,
         address::WantedAddress,
         class::SUPPORTED_FEATURES,
         conditions::{Condition, PROGRAMMED, is_true_at, merge},
@@ -119,39 +120,76 @@ impl Listeners {
     }
 }
 
-/// The status of a route: entries of other controllers exactly as they are, ours for each parent of ours. None: nothing of
-/// ours is or was in it.
+/// The status of a route. None: nothing of ours is or was in it.
 pub fn route(live: &Value, plan: &RoutePlan, controller: &str, now: &str) -> Option<Value> {
-    let old = list(live, "parents");
-    let is_ours = |entry: &&Value| entry["controllerName"] == controller;
-    if plan.parents.is_empty() && !old.iter().any(|entry| is_ours(&entry)) {
-        return None;
+    let of = Entries { list: "parents", reference: "parentRef", controller, generation: plan.generation, now };
+    let wanted = plan.parents.iter().map(|at| (json!(at.parent), [at.accepted.clone(), at.resolved.clone()]));
+    of.merged(live, wanted.collect())
+}
+
+/// The API: a policy tells of so many Gateways at most, whoever writes it.
+const MOST_ANCESTORS: usize = 16;
+
+/// The status of a BackendTLSPolicy. None: nothing of ours is or was in it. It is in force at Gateways that it has no room
+/// for, too.
+pub fn policy(live: &Value, plan: &PolicyPlan, controller: &str, now: &str) -> Option<Value> {
+    let of = Entries { list: "ancestors", reference: "ancestorRef", controller, generation: plan.generation, now };
+    let foreign = list(live, of.list).iter().filter(|entry| !of.is_ours(entry)).count();
+    let wanted = plan.ancestors.iter().take(MOST_ANCESTORS.saturating_sub(foreign)).map(|gateway| {
+        let reference =
+            json!({"group": GROUP, "kind": "Gateway", "namespace": gateway.namespace, "name": gateway.name});
+        (reference, [plan.accepted.clone(), plan.resolved.clone()])
+    });
+    of.merged(live, wanted.collect())
+}
+
+/// A list in a status to which several controllers write, each its own entries.
+struct Entries<'a> {
+    /// Name of the list.
+    list: &'a str,
+    /// The field that tells entries of one controller apart.
+    reference: &'a str,
+    controller: &'a str,
+    generation: i64,
+    now: &'a str,
+}
+
+impl Entries<'_> {
+    fn is_ours(&self, entry: &Value) -> bool {
+        entry["controllerName"] == self.controller
     }
-    let mut wanted: Vec<(Value, Value)> = plan
-        .parents
-        .iter()
-        .map(|parent| {
-            let reference = json!(parent.parent);
-            let known =
-                old.iter().filter(is_ours).find(|entry| entry["parentRef"] == reference).unwrap_or(&Value::Null);
-            let conditions = [parent.accepted.clone(), parent.resolved.clone()];
-            let conditions = merge(list(known, "conditions"), &conditions, plan.generation, now);
-            let entry = json!({"parentRef": reference, "controllerName": controller, "conditions": conditions});
-            (reference, entry)
-        })
-        .collect();
-    let mut parents = Vec::new();
-    for entry in old {
-        if !is_ours(&entry) {
-            parents.push(entry.clone());
-        } else if let Some(at) = wanted.iter().position(|(reference, _)| *reference == entry["parentRef"]) {
-            parents.push(wanted.remove(at).1);
+
+    /// The status with these entries of ours, and those of other controllers exactly as they are. None: nothing of ours is
+    /// or was in it.
+    fn merged(&self, live: &Value, wanted: Vec<(Value, [Condition; 2])>) -> Option<Value> {
+        let old = list(live, self.list);
+        if wanted.is_empty() && !old.iter().any(|entry| self.is_ours(entry)) {
+            return None;
         }
+        let mut wanted: Vec<(Value, Value)> = wanted
+            .into_iter()
+            .map(|(reference, conditions)| {
+                let is_known = |entry: &&Value| self.is_ours(entry) && entry[self.reference] == reference;
+                let known = old.iter().find(is_known).unwrap_or(&Value::Null);
+                let conditions = merge(list(known, "conditions"), &conditions, self.generation, self.now);
+                let name = self.reference;
+                let entry = json!({name: reference, "controllerName": self.controller, "conditions": conditions});
+                (reference, entry)
+            })
+            .collect();
+        let mut entries = Vec::new();
+        for entry in old {
+            if !self.is_ours(entry) {
+                entries.push(entry.clone());
+            } else if let Some(at) = wanted.iter().position(|(reference, _)| *reference == entry[self.reference]) {
+                entries.push(wanted.remove(at).1);
+            }
+        }
+        entries.extend(wanted.into_iter().map(|(_, entry)| entry));
+        let mut status = object(live);
+        status.insert(self.list.to_owned(), Value::Array(entries));
+        Some(Value::Object(status))
     }
-    parents.extend(wanted.into_iter().map(|(_, entry)| entry));
-    let mut status = object(live);
-    status.insert("parents".to_owned(), Value::Array(parents));
-    Some(Value::Object(status))
 }
 
 fn listener_status(old: &Value, plan: &ListenerPlan, programmed: Condition, generation: i64, now: &str) -> Value {

@@ -5,11 +5,12 @@
 //! GatewayClass ──► Gateway ──► listeners ◄── routes ─────► Service ──► EndpointSlices
 //!                     │            │             │             │
 //!                  service     Listener        Route        Backend        (resources for data planes)
-//!                     └────────────┴── status ───┘
+//!                     └────────────┴── status ───┘    BackendTLSPolicy: how a Service's ports are spoken to
 //! ```
 
 pub mod address;
 pub mod backend;
+pub mod backend_tls;
 pub mod class;
 pub mod conditions;
 pub mod duration;
@@ -38,6 +39,7 @@ use crate::control::{
     ports::PortAllocations,
 };
 
+pub use backend_tls::PolicyPlan;
 pub use class::ClassPlan;
 pub use gateway::GatewayPlan;
 pub use listener_set::ListenerSetPlan;
@@ -57,6 +59,8 @@ pub struct Translation {
     pub listener_sets: BTreeMap<Name, ListenerSetPlan>,
     /// Every route, also those that have no parent of ours (any more).
     pub routes: BTreeMap<RouteName, RoutePlan>,
+    /// Every BackendTLSPolicy, also those that bear on nothing of ours (any more).
+    pub policies: BTreeMap<Name, PolicyPlan>,
 }
 
 /// Translates all objects for the controller of this name.
@@ -67,8 +71,10 @@ pub fn translate(objects: &Objects, ports: &PortAllocations, controller: &str) -
     let mut routes = BTreeMap::new();
     let mut backends = BTreeSet::new();
     let mut rivals = Rivals::default();
+    let mut policies = backend_tls::Policies::new(objects);
     for object in rivals::by_age(objects) {
         let outcome = route::plan(object, &mut gateways, &mut rivals, objects);
+        policies.reach(&outcome.backends, &outcome.gateways);
         if let Some(route) = outcome.resource {
             backends.extend(outcome.backends);
             insert(&mut resources, Resource::Route(route));
@@ -77,7 +83,11 @@ pub fn translate(objects: &Objects, ports: &PortAllocations, controller: &str) -
     }
     let listener_sets = listener_set::plans(objects, &mut gateways);
     for reference in backends {
-        insert(&mut resources, Resource::Backend(backend::backend(&reference, objects)));
+        insert(&mut resources, Resource::Backend(backend::backend(&reference, &policies, objects)));
+    }
+    let policies = policies.plans();
+    for tls in policies.values().filter_map(|plan| plan.resource.clone()) {
+        insert(&mut resources, Resource::BackendTls(tls));
     }
     for plan in gateways.values().flat_map(|gateway| &gateway.listeners) {
         let Some(listener) = &plan.resource else { continue };
@@ -86,7 +96,7 @@ pub fn translate(objects: &Objects, ports: &PortAllocations, controller: &str) -
             insert(&mut resources, Resource::Certificate(certificate.clone()));
         }
     }
-    Translation { resources, classes, gateways, listener_sets, routes }
+    Translation { resources, classes, gateways, listener_sets, routes, policies }
 }
 
 fn insert(resources: &mut BTreeMap<String, Resource>, resource: Resource) {

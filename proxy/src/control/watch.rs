@@ -27,7 +27,8 @@ use kube::{
 };
 use serde::de::DeserializeOwned;
 use sluice_gateway_types::{
-    Gateway, GatewayClass, GrpcRoute, HttpRoute, ListenerSet, ReferenceGrant, TcpRoute, UdpRoute,
+    BackendTlsPolicy, Gateway, GatewayClass, GrpcRoute, HttpRoute, ListenerSet, ReferenceGrant, TcpRoute, TlsRoute,
+    UdpRoute,
 };
 use tokio::sync::{Notify, watch};
 
@@ -42,12 +43,14 @@ const TIMEOUT_SECONDS: u32 = 30;
 /// The caches.
 pub struct Caches {
     namespace: String,
+    backend_tls_policies: Optional<BackendTlsPolicy>,
     classes: Store<DeserializeGuard<GatewayClass>>,
     gateways: Store<DeserializeGuard<Gateway>>,
     grpc_routes: Optional<GrpcRoute>,
     listener_sets: Optional<ListenerSet>,
     http_routes: Store<DeserializeGuard<HttpRoute>>,
     tcp_routes: Optional<TcpRoute>,
+    tls_routes: Optional<TlsRoute>,
     udp_routes: Optional<UdpRoute>,
     grants: Store<DeserializeGuard<ReferenceGrant>>,
     namespaces: Store<PartialObjectMeta<Namespace>>,
@@ -71,12 +74,14 @@ impl Caches {
         let all = client.clone();
         let caches = Self {
             namespace: namespace.to_owned(),
+            backend_tls_policies: Optional::start(Api::all(all.clone()), changed),
             classes: cache(Api::all(all.clone()), changed),
             gateways: cache(Api::all(all.clone()), changed),
             grpc_routes: Optional::start(Api::all(all.clone()), changed),
             listener_sets: Optional::start(Api::all(all.clone()), changed),
             http_routes: cache(Api::all(all.clone()), changed),
             tcp_routes: Optional::start(Api::all(all.clone()), changed),
+            tls_routes: Optional::start(Api::all(all.clone()), changed),
             udp_routes: Optional::start(Api::all(all.clone()), changed),
             grants: cache(Api::all(all.clone()), changed),
             namespaces: cache(Api::all(all.clone()), changed),
@@ -100,10 +105,12 @@ impl Caches {
             self.pods.wait_until_ready(),
         )?;
         tokio::try_join!(
+            self.backend_tls_policies.wait(),
             self.grpc_routes.wait(),
             self.listener_sets.wait(),
             self.tcp_routes.wait(),
-            self.udp_routes.wait()
+            self.tls_routes.wait(),
+            self.udp_routes.wait(),
         )?;
         Ok(())
     }
@@ -111,12 +118,14 @@ impl Caches {
     /// The objects of this moment.
     pub fn objects(&self) -> Objects {
         let mut objects = Objects {
+            backend_tls_policies: by_name(readable(&self.backend_tls_policies.store)),
             classes: readable(&self.classes),
             gateways: by_name(readable(&self.gateways)),
             grpc_routes: by_name(readable(&self.grpc_routes.store)),
             listener_sets: by_name(readable(&self.listener_sets.store)),
             http_routes: by_name(readable(&self.http_routes)),
             tcp_routes: by_name(readable(&self.tcp_routes.store)),
+            tls_routes: by_name(readable(&self.tls_routes.store)),
             udp_routes: by_name(readable(&self.udp_routes.store)),
             grants: readable(&self.grants),
             services: self.services.state().into_iter().map(|service| (Name::of(&service.metadata), service)).collect(),

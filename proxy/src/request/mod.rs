@@ -89,7 +89,7 @@ async fn answer(
 async fn act(
     open: &Open,
     snapshot: &Rc<Served>,
-    matched: Matched,
+    matched: Matched<'_>,
     rule: &Rule,
     head: &mut request::Parts,
     body: &mut Option<Incoming>,
@@ -128,7 +128,7 @@ fn host_of(head: &request::Parts) -> std::borrow::Cow<'_, str> {
 
 /// A request that has its backend, from when it is counted.
 struct Assigned<'a> {
-    matched: Matched,
+    matched: Matched<'a>,
     rule: &'a Rule,
     arm: &'a Arm,
     tally: Tally,
@@ -144,16 +144,16 @@ async fn forward_to(
     let Assigned { matched, rule, arm, mut tally } = assigned;
     let body = body.take().map_or_else(RequestBody::none, RequestBody::new);
     let grpc = grpc::is_grpc(&head.headers);
-    let backend = snapshot.backend(arm).filter(|_| arm.valid);
-    let websocket =
-        backend.is_some_and(|backend| backend.protocol == Protocol::Http1) && forward::asks_for_websocket(head);
+    let upstream = snapshot.upstream(arm, matched.identity.map(|id| &**id));
+    let websocket = upstream.is_ok_and(|upstream| upstream.backend.protocol == Protocol::Http1)
+        && forward::asks_for_websocket(head);
     forward::prepare_request(head, &open.connection.client, open.connection.scheme(), !body.is_end_stream());
     if websocket {
         forward::upgrade_to_websocket(&mut head.headers);
     }
     rule.filters.change_request(head, matched.prefix);
     let drawn = !rule.mirrors.is_empty() && !websocket;
-    let mut copies = if drawn { Copies::draw(&open.worker, rule, head, &body) } else { None };
+    let mut copies = if drawn { Copies::draw(&open.worker, (matched, rule), head, &body) } else { None };
     if body.is_end_stream()
         && let Some(copies) = copies.take()
     {
@@ -162,10 +162,9 @@ async fn forward_to(
     arm.filters.change_request(head, matched.prefix);
     let (empty, ()) = http::Request::new(()).into_parts();
     let mut request = Some(http::Request::from_parts(std::mem::replace(head, empty), body));
-    let exchanged = match backend {
-        _ if !arm.valid => Err(Failure::BackendInvalid),
-        None => Err(Failure::NoEndpoint),
-        Some(backend) => tries::exchange(&open.worker, backend, rule, websocket, &mut request).await,
+    let exchanged = match upstream {
+        Ok(upstream) => tries::exchange(&open.worker, upstream, rule, websocket, &mut request).await,
+        Err(failure) => Err(failure),
     };
     if let Some(copies) = copies {
         copies.send(&open.worker, snapshot);

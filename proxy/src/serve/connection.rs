@@ -21,9 +21,11 @@ use sluice_proxy_core::model::Sharing;
 use tokio::net::TcpStream;
 
 use super::client::ClientStream;
+use super::secure::{self, Secured};
+use super::tcp::{self, Arrived};
+use super::tunnel;
 use super::wire::{Wire, sniff};
 use super::worker::{LocalExecutor, Worker};
-use super::{secure, tcp, tunnel};
 use crate::request;
 use crate::upstream::Upgraded;
 
@@ -259,11 +261,15 @@ async fn serve_stream(
     let sharing = worker.snapshot().sharing(connection.bind_port);
     // What is not HTTP in the clear is kept apart, so that this is no larger for it.
     match sharing {
-        Some(Sharing::Nothing) => Ok(Box::pin(tcp::serve(worker, connection, stream)).await?),
+        Some(Sharing::Nothing) => {
+            let arrived = Arrived::plain(TcpStream::from_std(stream)?);
+            Ok(Box::pin(tcp::serve(worker, connection, arrived)).await?)
+        }
         Some(Sharing::ServerName) => {
             let accepted = Box::pin(secure::accept(worker, connection, TcpStream::from_std(stream)?)).await?;
             match accepted {
-                Some(stream) => Box::pin(serve_http(worker, stream, connection)).await,
+                Some(Secured::Http(stream)) => Box::pin(serve_http(worker, stream, connection)).await,
+                Some(Secured::Passing(arrived)) => Ok(Box::pin(tcp::serve(worker, connection, arrived)).await?),
                 None => Ok(()),
             }
         }

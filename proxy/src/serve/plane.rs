@@ -18,6 +18,7 @@ use super::accounts::Accounts;
 use super::listener::{self, Accepting};
 use super::worker::{Message, Served, WorkerHandle};
 use crate::tls::acceptors::Acceptors;
+use crate::tls::connectors::Connectors;
 
 /// Resources by key.
 pub(crate) type Resources = BTreeMap<String, Resource>;
@@ -74,6 +75,7 @@ pub(crate) struct Plane {
     pub(super) stage: watch::Sender<Stage>,
     bind: Option<IpAddr>,
     acceptors: RefCell<Arc<Acceptors>>,
+    connectors: RefCell<Arc<Connectors>>,
     listeners: RefCell<HashMap<u16, Accepting>>,
     /// UDP ports, each of which has a socket in every worker.
     datagrams: RefCell<BTreeSet<u16>>,
@@ -109,6 +111,7 @@ impl Plane {
             stage: watch::Sender::new(Stage::Starting),
             bind,
             acceptors: RefCell::default(),
+            connectors: RefCell::default(),
             listeners: RefCell::default(),
             datagrams: RefCell::default(),
         }))
@@ -120,8 +123,11 @@ impl Plane {
         let snapshot = Arc::new(self.compile(resources, changed)?);
         let bound = self.bind_new(&snapshot)?;
         let acceptors = Arc::new(self.acceptors.borrow().next(&snapshot));
-        self.swap(&Served { snapshot: Arc::clone(&snapshot), acceptors: Arc::clone(&acceptors) }).await?;
-        *self.acceptors.borrow_mut() = acceptors;
+        let connectors = self.connectors.borrow().next(&snapshot);
+        let next = Served { snapshot: Arc::clone(&snapshot), acceptors, connectors };
+        self.swap(&next).await?;
+        *self.acceptors.borrow_mut() = next.acceptors;
+        *self.connectors.borrow_mut() = next.connectors;
         self.listen(bound, &snapshot);
         let mut snapshots = self.snapshots.borrow_mut();
         let earlier = std::mem::replace(&mut snapshots.current, snapshot);

@@ -1,9 +1,11 @@
 //! The data plane with real sockets on loopback: a client that never repeats a request, so that a lost one is seen.
 
 mod admin;
+mod backend_tls;
 mod bodies;
 mod cors;
 mod drain;
+mod echo;
 mod failures;
 mod fixtures;
 mod grpc;
@@ -14,5 +16,6 @@ mod stream;
 mod swaps;
 mod tcp;
 mod tls;
+mod tls_routes;
 mod udp;
 mod websocket;

@@ -1,6 +1,6 @@
 //! Certificates for tests, and what cannot be used.
 
-use rcgen::{BasicConstraints, CertificateParams, IsCa, Issuer, KeyPair};
+use rcgen::{BasicConstraints, CertificateParams, IsCa, Issuer, KeyPair, SanType};
 use sluice_proxy_core::model::{Certificate, PrivateKey};
 
 use super::{authorities, certified_key};
@@ -20,11 +20,15 @@ impl Authority {
         Self { pem, issuer: Issuer::new(params, key) }
     }
 
-    /// A certificate for these names.
+    /// A certificate for these names: URIs and hosts.
     pub(crate) fn sign(&self, id: &str, names: &[&str]) -> Certificate {
-        let names: Vec<String> = names.iter().map(ToString::to_string).collect();
+        let name = |name: &&str| {
+            let text = (*name).try_into().expect("a name");
+            if name.contains("://") { SanType::URI(text) } else { SanType::DnsName(text) }
+        };
         let key = KeyPair::generate().expect("a key");
-        let params = CertificateParams::new(names).expect("names");
+        let mut params = CertificateParams::default();
+        params.subject_alt_names = names.iter().map(name).collect();
         let chain = params.signed_by(&key, &self.issuer).expect("a certificate").pem();
         Certificate { id: id.to_owned(), chain, key: PrivateKey::new(key.serialize_pem()) }
     }

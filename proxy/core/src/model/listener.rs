@@ -22,15 +22,26 @@ pub struct Listener {
     /// Lower-case host name, exact or with a leading `*.`; none means every host, and stands for TCP and UDP always.
     #[serde(default, skip_serializing_if = "Option::is_none")]
     pub hostname: Option<String>,
-    /// How TLS is ended; where it is not ended here, none.
+    /// How TLS is ended; none where it is not ended here. A TLS listener without it passes its clients' TLS on.
     #[serde(default, skip_serializing_if = "Option::is_none")]
     pub termination: Option<Termination>,
+    /// Id of the certificate that backends which are spoken to in TLS are shown.
+    #[serde(default, skip_serializing_if = "Option::is_none")]
+    pub identity: Option<String>,
 }
 
 impl Listener {
     /// A listener for HTTP of every host.
     pub fn http(id: impl Into<String>, bind_port: u16, port: u16) -> Self {
-        Self { id: id.into(), bind_port, port, protocol: ListenerProtocol::Http, hostname: None, termination: None }
+        Self {
+            id: id.into(),
+            bind_port,
+            port,
+            protocol: ListenerProtocol::Http,
+            hostname: None,
+            termination: None,
+            identity: None,
+        }
     }
 }
 
@@ -99,14 +110,6 @@ impl ListenerProtocol {
             Self::Http => Sharing::Host,
             Self::Https | Self::Tls => Sharing::ServerName,
             Self::Tcp | Self::Udp => Sharing::Nothing,
-        }
-    }
-
-    /// Whether data planes serve it.
-    pub fn is_served(self) -> bool {
-        match self {
-            Self::Http | Self::Https | Self::Tcp | Self::Udp => true,
-            Self::Tls => false,
         }
     }
 

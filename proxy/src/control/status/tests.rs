@@ -190,3 +190,42 @@ fn a_listener_set_without_a_usable_listener_says_so_in_both_conditions() {
     }
     assert_eq!(condition(&status["listeners"][0], "Conflicted")["status"], "True");
 }
+
+fn policy_plan(gateways: usize) -> PolicyPlan {
+    PolicyPlan {
+        generation: 3,
+        ancestors: (0..gateways).map(|number| Name::new("shop", format!("web-{number:02}"))).collect(),
+        accepted: Condition::accepted(),
+        resolved: Condition::resolved(),
+        resource: None,
+    }
+}
+
+#[test]
+fn a_policy_tells_of_each_gateway_and_keeps_what_others_wrote() {
+    let foreign = json!({"controllerName": "example.com/a", "ancestorRef": {"name": "x"}, "conditions": [], "z": 1.50});
+    let gone = json!({"ancestorRef": {"name": "gone"}, "controllerName": CONTROLLER, "conditions": []});
+    let live = json!({"ancestors": [foreign, gone]});
+    let status = policy(&live, &policy_plan(2), CONTROLLER, "now").unwrap();
+    let ancestors = status["ancestors"].as_array().unwrap();
+    assert_eq!(ancestors[0].to_string(), foreign.to_string());
+    let gateway = json!({"group": GROUP, "kind": "Gateway", "namespace": "shop", "name": "web-00"});
+    assert_eq!(ancestors[1]["ancestorRef"], gateway);
+    for kind in ["Accepted", "ResolvedRefs"] {
+        let condition = condition(&ancestors[1], kind);
+        assert_eq!((&condition["status"], &condition["observedGeneration"]), (&json!("True"), &json!(3)));
+    }
+    assert_eq!(ancestors.len(), 3);
+    assert_eq!(policy(&status, &policy_plan(2), CONTROLLER, "later").unwrap(), status);
+    assert_eq!(policy(&status, &policy_plan(0), CONTROLLER, "later"), Some(json!({"ancestors": [foreign]})));
+    assert_eq!(policy(&json!({"ancestors": [foreign]}), &policy_plan(0), CONTROLLER, "later"), None);
+}
+
+#[test]
+fn a_policy_has_room_for_sixteen_gateways_those_of_others_included() {
+    let foreign = json!({"controllerName": "example.com/a", "ancestorRef": {"name": "x"}, "conditions": []});
+    let status = policy(&json!({"ancestors": [foreign]}), &policy_plan(20), CONTROLLER, "now").unwrap();
+    let ancestors = status["ancestors"].as_array().unwrap();
+    assert_eq!(ancestors.len(), 16);
+    assert_eq!(ancestors[15]["ancestorRef"]["name"], "web-14");
+}

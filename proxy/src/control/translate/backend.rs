@@ -15,6 +15,7 @@ use sluice_proxy_core::model::{self, Protocol};
 use crate::control::{
     objects::{Name, Objects, RouteKind},
     translate::{
+        backend_tls::Policies,
         conditions::{Condition, RESOLVED_REFS},
         reference::{self, From, To},
     },
@@ -44,7 +45,7 @@ pub struct Referrer<'a> {
 fn suffix(kind: RouteKind) -> &'static str {
     match kind {
         RouteKind::Grpc => "+h2c",
-        RouteKind::Http | RouteKind::Tcp => "",
+        RouteKind::Http | RouteKind::Tcp | RouteKind::Tls => "",
         RouteKind::Udp => "+udp",
     }
 }
@@ -89,7 +90,7 @@ pub fn resolve(reference: &HttpBackendRef, from: Referrer<'_>, objects: &Objects
 }
 
 /// The port of a Service with its endpoints.
-pub fn backend(reference: &ServiceRef, objects: &Objects) -> model::Backend {
+pub fn backend(reference: &ServiceRef, policies: &Policies<'_>, objects: &Objects) -> model::Backend {
     let service = objects.services.get(&reference.service);
     let port = service.and_then(|service| port_of(service, reference.port, reference.kind));
     let uid = service.and_then(|service| service.metadata.uid.as_deref());
@@ -110,6 +111,11 @@ pub fn backend(reference: &ServiceRef, objects: &Objects) -> model::Backend {
             (RouteKind::Grpc, _) | (_, Some("kubernetes.io/h2c")) => Protocol::H2c,
             _ => Protocol::Http1,
         },
+        tls: match reference.kind {
+            // TLS is for streams.
+            RouteKind::Udp => None,
+            _ => policies.of_port(&reference.service, port.and_then(|port| port.name.as_deref())).map(Name::to_string),
+        },
         endpoints: endpoints.into_iter().map(|(address, ready)| model::Endpoint { address, ready }).collect(),
     }
 }
@@ -124,7 +130,7 @@ fn is_of_an_earlier_service(slice: &EndpointSlice, service: Option<&str>) -> boo
 /// The protocol of a Service's port that a kind of route can use.
 fn transport(kind: RouteKind) -> &'static str {
     match kind {
-        RouteKind::Grpc | RouteKind::Http | RouteKind::Tcp => "TCP",
+        RouteKind::Grpc | RouteKind::Http | RouteKind::Tcp | RouteKind::Tls => "TCP",
         RouteKind::Udp => "UDP",
     }
 }

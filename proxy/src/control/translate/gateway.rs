@@ -16,7 +16,7 @@ use crate::control::{
     translate::{
         address::{self, WantedAddress},
         class::ClassPlan,
-        conditions::{ACCEPTED, CONFLICTED, Condition, RESOLVED_REFS},
+        conditions::{ACCEPTED, CONFLICTED, Condition},
         host,
         listener_set::{self, Sets},
         protocol::{self, Merged},
@@ -79,8 +79,10 @@ pub struct ListenerPlan {
     pub resolved: Condition,
     /// Whether it contradicts another listener.
     pub conflicted: Condition,
-    /// Certificates that it names and may name.
+    /// Certificates that data planes need for it.
     pub certificates: Vec<model::Certificate>,
+    /// Whether it is to end its clients' TLS.
+    pub ends_tls: bool,
     /// How it ends TLS; none where it does not or cannot.
     pub termination: Option<model::Termination>,
     /// What data planes serve; none when it is not served.
@@ -117,8 +119,7 @@ impl Namespaces {
 impl ListenerPlan {
     /// Whether data planes could do something with it.
     pub fn is_servable(&self) -> bool {
-        let in_the_clear = self.protocol.is_none_or(|protocol| protocol.sharing() != Sharing::ServerName);
-        self.accepted.holds && !self.kinds.is_empty() && (in_the_clear || self.termination.is_some())
+        self.accepted.holds && !self.kinds.is_empty() && (!self.ends_tls || self.termination.is_some())
     }
 
     /// `supportedKinds` of its status.
@@ -196,13 +197,18 @@ fn plan(
             publish(plan, name, ports, taken);
         }
     }
+    let owner = From { group: GROUP, kind: "Gateway", namespace: &name.namespace };
+    let (identity, resolved) = tls::identity(gateway, owner, objects).unzip();
+    if let Some(Some(identity)) = identity {
+        tls::show(&identity, &mut listeners);
+    }
     let own = listeners.iter().filter(|listener| listener.set.is_none());
     let accepted = refused.unwrap_or_else(|| accepted_by(own, |listener| listener.accepted.holds));
     GatewayPlan {
         uid: gateway.metadata.uid.clone().unwrap_or_default(),
         generation: gateway.metadata.generation.unwrap_or_default(),
         accepted,
-        resolved: unresolved_tls(gateway),
+        resolved,
         insecure: tls::insecure(gateway),
         address: address::wanted(gateway, &objects.address_pools),
         listeners,
@@ -252,7 +258,8 @@ fn publish(plan: &mut ListenerPlan, gateway: &Name, ports: &PortAllocations, tak
         None => format!("{gateway}/{}", plan.name),
     };
     let (hostname, termination) = (plan.hostname.clone(), plan.termination.clone());
-    plan.resource = Some(model::Listener { id, bind_port, port: plan.port, protocol, hostname, termination });
+    let (port, identity) = (plan.port, None);
+    plan.resource = Some(model::Listener { id, bind_port, port, protocol, hostname, termination, identity });
 }
 
 fn refusal(gateway: &Gateway) -> Option<Condition> {
@@ -264,12 +271,6 @@ fn refusal(gateway: &Gateway) -> Option<Condition> {
     let unsupported = types.into_iter().find(|kind| *kind != "IPAddress")?;
     let message = format!("spec.addresses: addresses of type {unsupported} are not supported");
     Some(Condition::no(ACCEPTED, "UnsupportedAddress", message))
-}
-
-fn unresolved_tls(gateway: &Gateway) -> Option<Condition> {
-    gateway.spec.tls.as_ref()?.backend.as_ref()?;
-    let message = "spec.tls.backend is not supported";
-    Some(Condition::no(RESOLVED_REFS, "InvalidClientCertificateRef", message))
 }
 
 /// Whether there is a valid one among the listeners of an object.
@@ -326,6 +327,7 @@ fn listener(spec: &Listener, set: Option<&Name>, namespace: &str) -> ListenerPla
         resolved,
         conflicted: Condition::no(CONFLICTED, "NoConflicts", "No conflicts"),
         certificates: vec![],
+        ends_tls: false,
         termination: None,
         resource: None,
     }

@@ -13,9 +13,8 @@ use crate::control::translate::{
 
 /// The protocol of this name, or the condition of a listener whose protocol is not served.
 pub fn served(name: &str) -> Result<ListenerProtocol, Condition> {
-    let served = || ListenerProtocol::ALL.into_iter().filter(|protocol| protocol.is_served());
-    served().find(|protocol| protocol.name() == name).ok_or_else(|| {
-        let known: Vec<_> = served().map(ListenerProtocol::name).collect();
+    ListenerProtocol::ALL.into_iter().find(|protocol| protocol.name() == name).ok_or_else(|| {
+        let known = ListenerProtocol::ALL.map(ListenerProtocol::name);
         let message = format!("protocol {name} is not supported; supported: {}", known.join(", "));
         Condition::no(ACCEPTED, "UnsupportedProtocol", message)
     })
@@ -27,7 +26,7 @@ fn route_kinds(protocol: ListenerProtocol) -> &'static [&'static str] {
         ListenerProtocol::Http | ListenerProtocol::Https => &["HTTPRoute", "GRPCRoute"],
         ListenerProtocol::Tcp => &["TCPRoute"],
         ListenerProtocol::Udp => &["UDPRoute"],
-        ListenerProtocol::Tls => &[],
+        ListenerProtocol::Tls => &["TLSRoute"],
     }
 }
 

@@ -47,6 +47,8 @@ pub struct Outcome {
     pub resource: Option<model::Route>,
     /// The Services that the resource names.
     pub backends: BTreeSet<ServiceRef>,
+    /// The Gateways that it is attached to.
+    pub gateways: BTreeSet<Name>,
 }
 
 /// The rules of a route with what they refer to.
@@ -131,7 +133,7 @@ pub fn plan(
         route.parent_refs().iter().filter(|p| Parent::find(p, &name.name, gateways, objects).is_some()).collect();
     if parents.is_empty() || route.metadata().deletion_timestamp.is_some() {
         let plan = RoutePlan { generation, parents: vec![] };
-        return Outcome { plan, resource: None, backends: BTreeSet::new() };
+        return Outcome { plan, resource: None, backends: BTreeSet::new(), gateways: BTreeSet::new() };
     }
     let mut resource = skeleton(route, &name);
     let (refusal, resolved, backends) = match rules(route, &name, objects) {
@@ -160,7 +162,8 @@ pub fn plan(
     }
     resource.listeners = count(&attached, gateways);
     let resource = Some(resource).filter(|resource| !resource.listeners.is_empty());
-    Outcome { plan: RoutePlan { generation, parents: plans }, resource, backends }
+    let gateways = attached.into_iter().map(|(gateway, _)| gateway).collect();
+    Outcome { plan: RoutePlan { generation, parents: plans }, resource, backends, gateways }
 }
 
 fn rules<'a>(route: AnyRoute<'_>, name: &'a RouteName, objects: &'a Objects) -> Result<Rules<'a>, Refusal> {
@@ -169,6 +172,10 @@ fn rules<'a>(route: AnyRoute<'_>, name: &'a RouteName, objects: &'a Objects) -> 
         AnyRoute::Grpc(route) => grpc::rules(&route.spec, &mut found)?,
         AnyRoute::Http(route) => http::rules(&route.spec, &mut found)?,
         AnyRoute::Tcp(route) => l4::rules(&route.spec.rules, name.kind, &mut found)?,
+        AnyRoute::Tls(route) => {
+            l4::named(&route.spec.hostnames)?;
+            l4::rules(&route.spec.rules, name.kind, &mut found)?;
+        }
         AnyRoute::Udp(route) => l4::rules(&route.spec.rules, name.kind, &mut found)?,
     }
     Ok(found)

@@ -3,7 +3,7 @@
 use std::fmt::Write as _;
 
 use super::{Translation, address::WantedAddress, conditions::Condition, translate};
-use crate::control::{files, golden::Case, ports::PortAllocations};
+use crate::control::{files, golden::Case, objects::Name, ports::PortAllocations};
 
 fn run(case: &'static str) {
     let case = Case::new("translate/tests", case);
@@ -50,6 +50,11 @@ fn render(translation: &Translation) -> String {
             writeln!(out, "  {}\n  {}", condition(&parent.accepted), condition(&parent.resolved)).unwrap();
         }
     }
+    for (name, policy) in &translation.policies {
+        writeln!(out, "policy {name} at {:?}", policy.ancestors.iter().map(Name::to_string).collect::<Vec<_>>())
+            .unwrap();
+        writeln!(out, "{}\n{}", condition(&policy.accepted), condition(&policy.resolved)).unwrap();
+    }
     for (key, resource) in &translation.resources {
         writeln!(out, "{key}\n  {}", serde_json::to_string(resource).unwrap()).unwrap();
     }
@@ -69,4 +74,18 @@ macro_rules! cases {
         }
     )*};
 }
-cases!(attachment, backends, features, foreign, grants, grpc, l4, listener_sets, listeners, rules, unsupported);
+cases!(
+    attachment,
+    backend_tls,
+    backends,
+    features,
+    foreign,
+    grants,
+    grpc,
+    l4,
+    listener_sets,
+    listeners,
+    rules,
+    tls_routes,
+    unsupported
+);

@@ -142,9 +142,9 @@ pub fn findings(
     translation: &Translation,
     controller: &str,
 ) -> Result<Vec<Finding>, serde_json::Error> {
-    let publisher = Publisher::default();
-    publisher.publish(translation.resources.clone())?;
-    let published = publisher.newest();
+    let everything = Publisher::default();
+    everything.publish(translation.resources.clone())?;
+    let published = everything.newest();
     let mut findings = Vec::new();
     for class in &translation.classes {
         let subject = Subject::new("GatewayClass", &Name::new("", &class.name));

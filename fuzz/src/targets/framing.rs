@@ -118,6 +118,7 @@ pub(super) fn requests(input: &[u8]) {
     assert!(!forward::asks_for_websocket(&head) || head.method == Method::GET, "a WebSocket by another method");
     forward::prepare_request(&mut head, &HeaderValue::from_static("192.0.2.1"), Scheme::Http, false);
     assert!(head.uri.authority().is_none(), "{} is not in origin form", head.uri);
+    assert!(head.uri.to_string().is_ascii(), "{} is more than ASCII", head.uri);
     for name in ["connection", "keep-alive", "proxy-connection", "upgrade", "http2-settings", "expect", "forwarded"] {
         assert!(!head.headers.contains_key(name), "{name} is passed on");
     }

@@ -67,7 +67,9 @@ fn digit(value: u8) -> char {
 pub(super) fn edits(input: &[u8]) {
     let Some([kind, edit, path, name]) = lines(input) else { return };
     let edit = if kind.is_empty() { PathEdit::Prefix(edit.into()) } else { PathEdit::Full(edit.into()) };
-    let uri = path.parse::<http::Uri>().ok().filter(|uri| path.starts_with('/') && uri.authority().is_none());
+    // Of requests that are none nothing is routed.
+    let plain = path.starts_with('/') && path.is_ascii();
+    let uri = path.parse::<http::Uri>().ok().filter(|uri| plain && uri.authority().is_none());
     let Some((mut head, ())) = uri.and_then(|uri| Some(Request::get(uri).body(()).ok()?.into_parts())) else { return };
     let prefix = PathMatcher::new(Some(&PathMatch::Prefix("/a".into()))).expect("a prefix");
     let prefix = prefix.prefix_len().filter(|_| prefix.matches(head.uri.path()));

@@ -4,6 +4,7 @@
 pub mod path;
 pub mod scanner;
 
+use http::uri::PathAndQuery;
 use http::{HeaderMap, HeaderValue, Method, StatusCode, Version, header, request};
 
 /// Most header fields of a request; each cookie crumb counts.
@@ -46,9 +47,13 @@ pub fn check(head: &request::Parts) -> Result<(), Rejection> {
     if [Method::TRACE, Method::CONNECT].contains(&head.method) {
         return Err(Rejection::MethodNotAllowed);
     }
-    let target = head.uri.path_and_query().map_or(0, |target| target.as_str().len());
-    if target > MAX_TARGET_BYTES {
+    let target = head.uri.path_and_query().map_or("", PathAndQuery::as_str);
+    if target.len() > MAX_TARGET_BYTES {
         return Err(Rejection::TargetTooLong);
+    }
+    // HTTP/2 frames any byte, and HTTP/1 and `Location` do not.
+    if !target.is_ascii() {
+        return Err(Rejection::BadRequest);
     }
     if head.headers.len() > MAX_FIELDS {
         return Err(Rejection::TooLarge);
@@ -129,7 +134,7 @@ mod tests {
     #[test]
     fn heads_are_taken_or_refused() {
         let bad = Err(Rejection::BadRequest);
-        let cases: [(&str, &Headers, _); 21] = [
+        let cases: [(&str, &Headers, _); 23] = [
             ("/", &[("host", "a")], Ok(())),
             ("/", &[("host", "a:80")], Ok(())),
             ("/", &[], bad),
@@ -144,6 +149,8 @@ mod tests {
             ("http://user@a/", &[], bad),
             ("http://user@a/", &[("host", "user@a")], bad),
             ("*", &[("host", "a")], bad),
+            ("/é", &[("host", "a")], bad),
+            ("/?é", &[("host", "a")], bad),
             ("/", &[("host", "a"), ("transfer-encoding", "chunked")], Ok(())),
             ("/", &[("host", "a"), ("content-length", "5")], Ok(())),
             ("/", &[("host", "a"), ("content-length", "+5")], bad),

@@ -327,6 +327,7 @@ fn requests_that_http1_would_read_otherwise_reach_no_backend() {
         ("an empty path", start("", HOST)),
         ("a space in a path", start("/ HTTP/1.1", HOST)),
         ("a line break in a path", start("/\r\nhidden", HOST)),
+        ("eight bits in a path", start("/é", HOST)),
         ("a user in the authority", start("/", "user@app.test")),
         ("no host", vec![0x82, 0x86, 0x84]),
         ("a tunnel", [field(":method", "CONNECT"), field(":authority", "evil.test:443")].concat()),

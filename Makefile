@@ -134,9 +134,9 @@ conformance-thrice: images ## the same three times in a row
 	@for run in 1 2 3; do e2e/conformance/run.sh; done
 
 .PHONY: figures
-figures: ## measure the published figures with release images (about 15 minutes)
+figures: ## measure the published figures with release images (about 20 minutes); ONLY=scale,churn measures some (flip, scale, churn, rollback)
 	@$(MAKE) images PROFILE=release
-	@e2e/with-cluster $(DEBUG)/sluice-figures --install install/install.yaml
+	@e2e/with-cluster $(DEBUG)/sluice-figures --install install/install.yaml $(if $(ONLY),--only $(ONLY))
 
 .PHONY: bench
 bench: setup ## processor time per request beside nginx, HAProxy and Envoy (about 5 minutes once compiled); REPORT=name writes name.md and name.json

@@ -34,7 +34,7 @@ use crate::pick::{self, Split};
 use crate::retry::Retry;
 use slots::Slots;
 
-pub use build::Problem;
+pub use build::{Problem, check};
 pub use compile::{BuildError, Compiler};
 
 /// Everything that a data plane serves at one moment.

@@ -220,7 +220,7 @@ mod tests {
     fn publish(publisher: &Publisher, generation: i64) -> u64 {
         let (id, listeners) = (ROUTE.to_owned(), vec!["shop/web/http".to_owned()]);
         let route = Resource::Route(Route { id, generation, created: 0, listeners, hostnames: vec![], rules: vec![] });
-        publisher.publish([(route.key(), route)].into()).unwrap()
+        publisher.publish(BTreeMap::from([(route.key(), route)])).unwrap()
     }
 
     fn served(update: u64) -> v1::Ack {

@@ -18,6 +18,7 @@ pub mod findings;
 pub mod fleet;
 #[cfg(test)]
 mod golden;
+mod guard;
 pub mod lookups;
 pub mod metrics;
 pub mod objects;
@@ -190,7 +191,7 @@ async fn step(
         }
     };
     control.metrics.translation.observe(started.elapsed().as_secs_f64());
-    let update = control.publisher.publish(translation.resources.clone()).context("cannot encode a resource")?;
+    let update = control.publisher.publish(&translation.resources).context("cannot encode a resource")?;
     control.metrics.update.set(update);
     Ok(translation)
 }

@@ -4,7 +4,8 @@
 //! sent last and what is newest, however many changes lie between.
 
 use std::{
-    collections::{BTreeMap, BTreeSet, HashMap},
+    borrow::Borrow,
+    collections::{BTreeMap, BTreeSet},
     sync::Arc,
 };
 
@@ -23,8 +24,6 @@ pub struct Published {
     /// Its number; 0 before there is one.
     pub update: u64,
     entries: BTreeMap<String, Arc<Entry>>,
-    /// Generations of the routes that are published, with the update that brought each, oldest first.
-    generations: BTreeMap<String, Vec<(i64, u64)>>,
 }
 
 #[derive(Debug)]
@@ -35,6 +34,8 @@ struct Entry {
     changed: u64,
     /// Of a backend: numbers of ready endpoints, with the update that brought each, oldest first.
     ready: Vec<(u32, u64)>,
+    /// Of a route: its generations, with the update that brought each, oldest first.
+    generations: Vec<(i64, u64)>,
 }
 
 impl Entry {
@@ -47,49 +48,35 @@ impl Entry {
             }
             ready.drain(..ready.len().saturating_sub(REMEMBERED_READY));
         }
+        let mut generations = before.map(|entry| entry.generations.clone()).unwrap_or_default();
+        if let Resource::Route(route) = &resource {
+            if generations.last().is_none_or(|(generation, _)| *generation != route.generation) {
+                generations.push((route.generation, update));
+            }
+            generations.drain(..generations.len().saturating_sub(REMEMBERED_GENERATIONS));
+        }
         let json = serde_json::to_vec(&resource)?;
-        Ok(Self { resource, json, changed: update, ready })
+        Ok(Self { resource, json, changed: update, ready, generations })
     }
 }
 
 impl Published {
-    /// The state after this one, or none when nothing differs.
-    fn next(&self, resources: BTreeMap<String, Resource>) -> Result<Option<Self>, serde_json::Error> {
+    /// The state after this one, or none when nothing differs. What is the same is not copied.
+    fn next(&self, resources: &BTreeMap<String, Resource>) -> Result<Option<Self>, serde_json::Error> {
         let update = self.update + 1;
         let mut same = self.update > 0 && self.entries.len() == resources.len();
         let mut entries = BTreeMap::new();
         for (key, resource) in resources {
-            let entry = if let Some(entry) = self.entries.get(&key).filter(|entry| entry.resource == resource) {
+            let before = self.entries.get(key);
+            let entry = if let Some(entry) = before.filter(|entry| entry.resource == *resource) {
                 Arc::clone(entry)
             } else {
                 same = false;
-                Arc::new(Entry::new(resource, update, self.entries.get(&key).map(Arc::as_ref))?)
+                Arc::new(Entry::new(resource.clone(), update, before.map(Arc::as_ref))?)
             };
-            entries.insert(key, entry);
+            entries.insert(key.clone(), entry);
         }
-        let generations = self.next_generations(&entries, update);
-        Ok((!same).then_some(Self { update, entries, generations }))
-    }
-
-    fn next_generations(
-        &self,
-        entries: &BTreeMap<String, Arc<Entry>>,
-        update: u64,
-    ) -> BTreeMap<String, Vec<(i64, u64)>> {
-        let routes = entries.values().filter_map(|entry| match &entry.resource {
-            Resource::Route(route) => Some(route),
-            Resource::Backend(_) | Resource::BackendTls(_) | Resource::Certificate(_) | Resource::Listener(_) => None,
-        });
-        routes
-            .map(|route| {
-                let mut known = self.generations.get(&route.id).cloned().unwrap_or_default();
-                if known.last().is_none_or(|(generation, _)| *generation != route.generation) {
-                    known.push((route.generation, update));
-                }
-                known.drain(..known.len().saturating_sub(REMEMBERED_GENERATIONS));
-                (route.id.clone(), known)
-            })
-            .collect()
+        Ok((!same).then_some(Self { update, entries }))
     }
 
     /// The update that brought this resource as it is.
@@ -100,7 +87,7 @@ impl Published {
     /// The generation of a route that a data plane serves which serves this update: 0 when none that is remembered. None
     /// when the route is not published.
     pub fn generation_at(&self, route: &str, update: u64) -> Option<i64> {
-        let known = self.generations.get(route)?;
+        let known = &self.entries.get(&format!("route/{route}"))?.generations;
         Some(known.iter().rev().find(|(_, since)| *since <= update).map_or(0, |(generation, _)| *generation))
     }
 }
@@ -138,8 +125,8 @@ impl Default for Publisher {
 
 impl Publisher {
     /// Makes these resources the newest state if they differ from it; returns its number.
-    pub fn publish(&self, resources: BTreeMap<String, Resource>) -> Result<u64, serde_json::Error> {
-        let next = self.newest.borrow().next(resources)?;
+    pub fn publish(&self, resources: impl Borrow<BTreeMap<String, Resource>>) -> Result<u64, serde_json::Error> {
+        let next = self.newest.borrow().next(resources.borrow())?;
         if let Some(next) = next {
             self.newest.send_replace(Arc::new(next));
         }
@@ -159,24 +146,21 @@ impl Publisher {
 
 /// What one stream was sent.
 #[derive(Debug, Default)]
-pub struct Sent {
-    update: u64,
-    changed: HashMap<String, u64>,
-}
+pub struct Sent(Arc<Published>);
 
 impl Sent {
     /// The update that brings the stream to this state: full when it is the first. None when it is there, or when nothing
     /// was published yet.
-    pub fn advance(&mut self, to: &Published) -> Option<v1::Update> {
-        if to.update <= self.update {
+    pub fn advance(&mut self, to: &Arc<Published>) -> Option<v1::Update> {
+        let Published { update, entries } = &*self.0;
+        if to.update <= *update {
             return None;
         }
-        let full = self.update == 0;
-        let news = to.entries.iter().filter(|(key, entry)| self.changed.get(*key) != Some(&entry.changed));
+        let news = to.entries.iter().filter(|(_, entry)| entry.changed > *update);
         let upsert = news.map(|(key, entry)| v1::Resource { key: key.clone(), json: entry.json.clone() }).collect();
-        let remove = self.changed.keys().filter(|key| !to.entries.contains_key(*key)).cloned().collect();
-        self.update = to.update;
-        self.changed = to.entries.iter().map(|(key, entry)| (key.clone(), entry.changed)).collect();
+        let remove = entries.keys().filter(|key| !to.entries.contains_key(*key)).cloned().collect();
+        let full = *update == 0;
+        self.0 = Arc::clone(to);
         Some(v1::Update { update: to.update, full, upsert, remove })
     }
 }

@@ -18,7 +18,7 @@ use k8s_openapi::api::{
 };
 use kube::{
     Api, Client, Resource,
-    core::{DeserializeGuard, PartialObjectMeta},
+    core::PartialObjectMeta,
     runtime::{
         WatchStreamExt as _,
         reflector::{self, Lookup, ObjectRef, Store},
@@ -36,6 +36,7 @@ use tokio::{
 };
 
 use crate::control::{
+    guard::DeserializeGuard,
     objects::{Name, Objects},
     outage::Outage,
     services::DATA_PLANE,
@@ -302,7 +303,7 @@ where
 /// The objects of a cache that can be read.
 fn readable<K: Resource<DynamicType = ()> + Clone + 'static>(store: &Store<DeserializeGuard<K>>) -> Vec<Arc<K>> {
     let read = |object: Arc<DeserializeGuard<K>>| match &object.0 {
-        Ok(object) => Some(Arc::new(object.clone())),
+        Ok(object) => Some(Arc::clone(object)),
         Err(invalid) => {
             tracing::warn!(kind = %K::kind(&()), name = %Name::of(&invalid.metadata), error = invalid.error, "Object left out");
             None

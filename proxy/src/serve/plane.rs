@@ -143,6 +143,7 @@ impl Plane {
     }
 
     fn compile(&self, resources: &Resources, changed: &Changed) -> Result<Snapshot, BuildError> {
+        self.accounts.borrow_mut().unsettle();
         let mut compiler = self.compiler.borrow_mut();
         let keys: BTreeSet<String> = match changed {
             Changed::All => compiler.keys().chain(resources.keys().cloned()).collect(),

@@ -13,6 +13,7 @@
 mod manifests;
 mod process;
 mod report;
+mod split;
 mod subject;
 mod window;
 
@@ -23,9 +24,9 @@ use clap::Parser;
 
 use crate::{
     process::Process,
-    report::Report,
+    report::{Alone, Report},
     subject::{LOAD, Place, Subject},
-    window::{LEAST_IDLE, Window},
+    window::Window,
 };
 
 /// Rounds beyond those that were asked for, in place of void ones.
@@ -82,10 +83,10 @@ async fn main() -> Result<()> {
 
 async fn measure(args: &Args, place: Place) -> Result<Report> {
     let _backend = subject::backend(&place)?;
-    let idle = subject::idle_data_plane(&args.proxy, &place).await?;
+    let idle = subject::idle_data_plane(args, &place).await?;
+    let splits = split::measure(&args.proxy, &place, args.rps).await?;
     let mut subjects = subject::all(args, &place).await?;
-    let least_idle = if args.disturbed { 0.0 } else { LEAST_IDLE };
-    let window = Window { rps: args.rps, length: Duration::from_secs(args.seconds), least_idle };
+    let window = Window { rps: args.rps, length: Duration::from_secs(args.seconds), disturbed: args.disturbed };
     let (mut rounds, mut void) = (Vec::new(), Vec::new());
     while rounds.len() < args.rounds as usize && void.len() <= SPARE_ROUNDS {
         // Each begins once, so that none is always measured after the same other one.
@@ -98,7 +99,7 @@ async fn measure(args: &Args, place: Place) -> Result<Report> {
             }
         }
     }
-    Report::new(args, &subjects, rounds, void, idle)
+    Report::new(args, &subjects, rounds, void, Alone { idle, splits })
 }
 
 /// Microseconds per request of each subject, by name.

@@ -8,16 +8,35 @@ const ROUTES_A_FILE: usize = 1000;
 
 /// A Gateway on `port` and so many routes to the one backend, as the content of some files.
 pub(crate) fn of(routes: u32, port: u16, backend: u16) -> Vec<Value> {
-    let gateway = json!({
-        "apiVersion": "gateway.networking.k8s.io/v1", "kind": "Gateway", "metadata": {"name": "edge"},
-        "spec": {"gatewayClassName": "sluice", "listeners": [{"name": "http", "port": port, "protocol": "HTTP"}]},
-    });
     let numbers: Vec<_> = (0..routes).collect();
     let lists = numbers.chunks(ROUTES_A_FILE).map(|numbers| {
-        let objects = numbers.iter().flat_map(|&number| [route(number), service(number), endpoints(number, backend)]);
-        json!({"apiVersion": "v1", "kind": "List", "items": objects.collect::<Value>()})
+        let objects = numbers.iter().flat_map(|&number| {
+            let refs = json!([{"name": name(number), "port": 80}]);
+            [route(number, &refs), service(number), endpoints(number, backend)]
+        });
+        list(&objects.collect())
     });
-    std::iter::once(gateway).chain(lists).collect()
+    std::iter::once(gateway(port)).chain(lists).collect()
+}
+
+/// A Gateway on `port` and a route for each pair of weights. Its backends are one, which says in its answer by which
+/// reference the request came.
+pub(crate) fn splits(weights: &[[u32; 2]], port: u16, backend: u16) -> Vec<Value> {
+    let objects = weights.iter().enumerate().flat_map(|(number, weights)| {
+        let refs = [0, 1].map(|arm| {
+            let header = json!({"set": [{"name": "x-arm", "value": version(number, arm)}]});
+            let filters = json!([{"type": "RequestHeaderModifier", "requestHeaderModifier": header}]);
+            json!({"name": name(number as u32), "port": 80, "weight": weights[arm], "filters": filters})
+        });
+        let number = number as u32;
+        [route(number, &json!(refs)), service(number), endpoints(number, backend)]
+    });
+    vec![gateway(port), list(&objects.collect())]
+}
+
+/// What the backend answers as its version for this reference of a route.
+pub(crate) fn version(route: usize, arm: usize) -> String {
+    format!("{route}-{arm}")
 }
 
 /// A request for each of the routes.
@@ -37,14 +56,25 @@ fn name(number: u32) -> String {
     format!("app-{number}")
 }
 
-fn route(number: u32) -> Value {
+fn list(items: &Value) -> Value {
+    json!({"apiVersion": "v1", "kind": "List", "items": items})
+}
+
+fn gateway(port: u16) -> Value {
+    json!({
+        "apiVersion": "gateway.networking.k8s.io/v1", "kind": "Gateway", "metadata": {"name": "edge"},
+        "spec": {"gatewayClassName": "sluice", "listeners": [{"name": "http", "port": port, "protocol": "HTTP"}]},
+    })
+}
+
+fn route(number: u32, refs: &Value) -> Value {
     json!({
         "apiVersion": "gateway.networking.k8s.io/v1", "kind": "HTTPRoute", "metadata": {"name": name(number)},
         "spec": {
             "parentRefs": [{"name": "edge"}], "hostnames": [host(number)],
             "rules": [{
                 "matches": [{"path": {"type": "PathPrefix", "value": prefix(number)}}],
-                "backendRefs": [{"name": name(number), "port": 80}],
+                "backendRefs": refs,
             }],
         },
     })

@@ -12,6 +12,7 @@ use sluice_e2e::stats::Spread;
 
 use crate::{
     Args,
+    split::Split,
     subject::{ENVOY, HAPROXY, MANY, NGINX, SLUICE, Subject},
     window::CONNECTIONS,
 };
@@ -24,6 +25,14 @@ const FEWEST: usize = 3;
 const GOALS: [(&str, &str, Option<f64>); 4] =
     [(SLUICE, NGINX, Some(1.6)), (SLUICE, HAPROXY, None), (SLUICE, ENVOY, Some(0.55)), (MANY, SLUICE, Some(1.1))];
 const IDLE_GOAL: f64 = 15.0;
+
+/// What was measured of Sluice by itself.
+#[derive(Debug)]
+pub(crate) struct Alone {
+    /// Megabytes of an idle data plane.
+    pub(crate) idle: f64,
+    pub(crate) splits: Vec<Split>,
+}
 
 /// Microseconds per request of each subject in one round.
 pub(crate) type Round = Vec<(&'static str, f64)>;
@@ -40,6 +49,7 @@ pub(crate) struct Report {
     rows: Vec<Row>,
     ratios: Vec<Ratio>,
     idle_resident_mb: f64,
+    splits: Vec<Split>,
     rounds: usize,
     disturbed: usize,
     void: Vec<String>,
@@ -70,7 +80,7 @@ impl Report {
         subjects: &[Subject],
         mut rounds: Vec<Round>,
         void: Vec<String>,
-        idle: f64,
+        alone: Alone,
     ) -> Result<Self> {
         let all = rounds.len();
         if !args.disturbed {
@@ -92,7 +102,8 @@ impl Report {
             routes: args.routes,
             rows: [SLUICE, MANY, NGINX, HAPROXY, ENVOY].into_iter().filter_map(row).collect(),
             ratios: GOALS.into_iter().filter_map(|goal| ratio(&rounds, goal)).collect(),
-            idle_resident_mb: idle,
+            idle_resident_mb: alone.idle,
+            splits: alone.splits,
             rounds: rounds.len(),
             disturbed: all - rounds.len(),
             void,
@@ -130,6 +141,7 @@ fn ratio(rounds: &[Round], goal: (&'static str, &'static str, Option<f64>)) -> O
 fn commit() -> Result<String> {
     let git = |arguments: &[&str]| -> Result<String> {
         let output = Command::new("git").args(arguments).output().context("run git")?;
+        ensure!(output.status.success(), "git: {}", String::from_utf8_lossy(&output.stderr));
         Ok(String::from_utf8(output.stdout)?.trim().to_owned())
     };
     let changed = if git(&["status", "--porcelain", "--untracked-files=no"])?.is_empty() { "" } else { ", changed" };
@@ -169,7 +181,8 @@ impl fmt::Display for Report {
             self.void.len()
         )?;
         self.write_ratios(f)?;
-        self.write_rows(f)
+        self.write_rows(f)?;
+        self.write_splits(f)
     }
 }
 
@@ -196,10 +209,27 @@ impl Report {
         }
         Ok(())
     }
+
+    fn write_splits(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        writeln!(f, "\nWeights, each request drawn by itself, by a data plane as it is started by default:\n")?;
+        writeln!(f, "| weights | requests | share wanted, % | share measured, % | in its 99.9 % binomial interval |")?;
+        writeln!(f, "|---|--:|--:|--:|---|")?;
+        for split in &self.splits {
+            let Split { weights: [first, second], requests, hits, fits } = split;
+            let (wanted, measured) = (split.wanted() * 100.0, *hits as f64 / *requests as f64 * 100.0);
+            let fits = yes(*fits);
+            writeln!(f, "| {first}:{second} | {requests} | {wanted:.3} | {measured:.3} | {fits} |")?;
+        }
+        Ok(())
+    }
+}
+
+fn yes(reached: bool) -> &'static str {
+    if reached { "yes" } else { "no" }
 }
 
 fn goal(value: f64, most: f64) -> (String, &'static str) {
-    (format!("≤ {most}"), if value <= most { "yes" } else { "no" })
+    (format!("≤ {most}"), yes(value <= most))
 }
 
 #[cfg(test)]

@@ -10,6 +10,7 @@ use std::{
 
 use anyhow::{Context, Result};
 use http::StatusCode;
+use serde_json::Value;
 use sluice_e2e::{
     load::Target,
     probe::Probe,
@@ -59,8 +60,8 @@ pub(crate) fn backend(place: &Place) -> Result<Process> {
 }
 
 /// Megabytes of a data plane as it is started by default, with a worker for each processor, and one route.
-pub(crate) async fn idle_data_plane(program: &Path, place: &Place) -> Result<f64> {
-    let (process, address) = sluice(program, place, "idle", 1, &[])?;
+pub(crate) async fn idle_data_plane(args: &Args, place: &Place) -> Result<f64> {
+    let (process, address) = with_routes(args, place, "idle", 1, &[])?;
     serves(address, &manifests::targets(1)[0]).await?;
     Ok(process.resident())
 }
@@ -69,7 +70,7 @@ pub(crate) async fn idle_data_plane(program: &Path, place: &Place) -> Result<f64
 pub(crate) async fn all(args: &Args, place: &Place) -> Result<Vec<Subject>> {
     let mut subjects = Vec::new();
     for (name, routes) in [(SLUICE, 1), (MANY, args.routes)] {
-        let (process, address) = sluice(&args.proxy, place, name, routes, &["--workers", "1"])?;
+        let (process, address) = with_routes(args, place, name, routes, &["--workers", "1"])?;
         let version = version(&args.proxy, "--version")?;
         subjects.push(Subject::ready(name, version, process, address, manifests::targets(routes)).await?);
     }
@@ -106,12 +107,18 @@ fn peer(name: &str, program: &Path, place: &Place) -> Result<(Process, SocketAdd
     Ok((Process::start(Some(MEASURED), program, &arguments)?, SocketAddr::from(([127, 0, 0, 1], port))))
 }
 
-/// Our data plane with so many routes; with `flags` on one processor, as the peers are.
-fn sluice(program: &Path, place: &Place, name: &str, routes: u32, flags: &[&str]) -> Result<(Process, SocketAddr)> {
-    let port = free_port()?;
+/// Our data plane with these objects; with `flags` on one processor, as the peers are.
+pub(crate) fn sluice(
+    program: &Path,
+    place: &Place,
+    name: &str,
+    port: u16,
+    objects: &[Value],
+    flags: &[&str],
+) -> Result<(Process, SocketAddr)> {
     let folder = place.folder(name);
     fs::create_dir(&folder)?;
-    for (number, objects) in manifests::of(routes, port, place.backend).iter().enumerate() {
+    for (number, objects) in objects.iter().enumerate() {
         fs::write(format!("{folder}/{number}.json"), objects.to_string())?;
     }
     let admin = format!("127.0.0.1:{}", free_port()?);
@@ -121,6 +128,11 @@ fn sluice(program: &Path, place: &Place, name: &str, routes: u32, flags: &[&str]
     let processor = (!flags.is_empty()).then_some(MEASURED);
     let process = Process::start(processor, program, &[&common[..], &drain, flags].concat())?;
     Ok((process, SocketAddr::from(([127, 0, 0, 1], port))))
+}
+
+fn with_routes(args: &Args, place: &Place, name: &str, routes: u32, flags: &[&str]) -> Result<(Process, SocketAddr)> {
+    let port = free_port()?;
+    sluice(&args.proxy, place, name, port, &manifests::of(routes, port, place.backend), flags)
 }
 
 impl Place {
@@ -153,7 +165,8 @@ impl Subject {
     }
 }
 
-async fn serves(address: SocketAddr, target: &Target) -> Result<()> {
+/// Waits until it answers well.
+pub(crate) async fn serves(address: SocketAddr, target: &Target) -> Result<()> {
     until("a good answer", DEADLINE, async || {
         let (status, _) = Probe::connect(address).await?.get(target).await?;
         Ok(when(status == StatusCode::OK, || status.to_string()))

@@ -16,15 +16,15 @@ pub(crate) const CONNECTIONS: usize = 64;
 /// Load before the measurement begins: connections are open on both sides by then.
 const WARM_UP: Duration = Duration::from_secs(1);
 /// Less of the load's processor idle than this, and the load itself may be what is slow.
-pub(crate) const LEAST_IDLE: f64 = 0.1;
+const LEAST_IDLE: f64 = 0.1;
 
 /// How every proxy is measured.
 #[derive(Debug)]
 pub(crate) struct Window {
     pub(crate) rps: f64,
     pub(crate) length: Duration,
-    /// Of the load's processor.
-    pub(crate) least_idle: f64,
+    /// Whether a machine with too little time for all this is taken as it is.
+    pub(crate) disturbed: bool,
 }
 
 impl Window {
@@ -43,9 +43,11 @@ impl Window {
         let (spent, answers) = (spent(subject)?.saturating_sub(before), ended(&load) - answered);
         let idle = Ticks::of(LOAD)?.idle_since(ticks);
         load.stop().await?.lost_nothing_but(None)?;
-        ensure!(idle >= self.least_idle, "the load's processor was idle {:.0} % of the time only", idle * 100.0);
         let wanted = self.rps * self.length.as_secs_f64();
-        ensure!(answers as f64 > wanted * 0.95, "{answers} answers instead of {wanted}");
+        if !self.disturbed {
+            ensure!(idle >= LEAST_IDLE, "the load's processor was idle {:.0} % of the time only", idle * 100.0);
+            ensure!(answers as f64 > wanted * 0.95, "{answers} answers instead of {wanted}");
+        }
         Ok(spent.as_secs_f64() * 1e6 / answers as f64)
     }
 }

@@ -9,7 +9,7 @@ use serde_json::{Value, json};
 use sluice_e2e::{
     app::{App, SETUP_DEADLINE},
     install::deployment_ready,
-    load::Load,
+    load::{Load, LoadConfig},
     manifest,
     wait::{until, when},
 };
@@ -17,7 +17,9 @@ use sluice_e2e::{
 use crate::{NAMESPACE, memory, table::Table};
 
 /// Requests per second: the figures cannot be finer than the time between two requests.
-const RPS: f64 = 500.0;
+const RPS: f64 = 1000.0;
+/// Connections: so many that every worker of every data plane has some.
+const CONNECTIONS: usize = 64;
 /// So long without an answer of the old version, and it is gone.
 const QUIET: Duration = Duration::from_millis(300);
 /// How long a change may take.
@@ -38,7 +40,8 @@ pub(crate) async fn measure(
     deployment_ready(cluster, NAMESPACE, OTHER, SETUP_DEADLINE).await?;
     memory::measure(cluster, "idle, one Gateway and route", table).await?;
     set_weights(&app, [1, 0]).await?;
-    let load = app.load(address, RPS)?;
+    let config = LoadConfig { rps: RPS, connections: CONNECTIONS, ..LoadConfig::new(address, &app.host) };
+    let load = Load::start(config)?;
     for flip in 0..flips {
         let (old, new, weights) = if flip % 2 == 0 { ("v1", "v2", [0, 1]) } else { ("v2", "v1", [1, 0]) };
         let asked = load.elapsed();

@@ -3,15 +3,19 @@
 //! Each row says how often it was measured, and gives the smallest, middle and largest value: one good run shows nothing.
 #![forbid(unsafe_code)]
 
+mod backends;
+mod churn;
 mod flip;
 mod memory;
+mod planes;
 mod rollback;
+mod scale;
 mod table;
 
 use std::path::PathBuf;
 
 use anyhow::Result;
-use clap::Parser;
+use clap::{Parser, ValueEnum};
 use sluice_e2e::{cluster::Cluster, diagnose, install::install};
 
 use crate::table::Table;
@@ -29,15 +33,36 @@ struct Args {
     /// Folder of the example that is measured
     #[arg(long, default_value = "examples/01-first-light")]
     example: PathBuf,
+    /// What to measure; without it all
+    #[arg(long, value_delimiter = ',')]
+    only: Vec<Part>,
     /// Rollbacks of each kind
     #[arg(long, default_value_t = 11)]
     runs: usize,
     /// Changes of a route's weights
-    #[arg(long, default_value_t = 50)]
+    #[arg(long, default_value_t = 100)]
     flips: usize,
     /// Requests per second in the rollbacks
     #[arg(long, default_value_t = 100.0)]
     rps: f64,
+}
+
+#[derive(Clone, Copy, Debug, PartialEq, Eq, ValueEnum)]
+enum Part {
+    /// Changes of weights, and memory
+    Flip,
+    /// New routes, up to thousands of them
+    Scale,
+    /// Changes of everything under load
+    Churn,
+    /// Bad versions
+    Rollback,
+}
+
+impl Args {
+    fn wants(&self, part: Part) -> bool {
+        self.only.is_empty() || self.only.contains(&part)
+    }
 }
 
 #[tokio::main(flavor = "current_thread")]
@@ -57,10 +82,20 @@ async fn main() -> Result<()> {
 async fn measure(cluster: &Cluster, args: &Args, table: &mut Table) -> Result<()> {
     cluster.delete_namespace(NAMESPACE).await?;
     install(cluster, &args.install).await?;
-    memory::measure(cluster, "idle, no Gateway", table).await?;
-    flip::measure(cluster, &args.example, args.flips, table).await?;
-    cluster.delete_namespace(NAMESPACE).await?;
-    for error_rate in ["0.05", "0.2"] {
+    if args.wants(Part::Flip) {
+        memory::measure(cluster, "idle, no Gateway", table).await?;
+        flip::measure(cluster, &args.example, args.flips, table).await?;
+        cluster.delete_namespace(NAMESPACE).await?;
+    }
+    if args.wants(Part::Scale) {
+        scale::measure(cluster, &args.example, table).await?;
+        cluster.delete_namespace(NAMESPACE).await?;
+    }
+    if args.wants(Part::Churn) {
+        churn::measure(cluster, &args.example, table).await?;
+        cluster.delete_namespace(NAMESPACE).await?;
+    }
+    for error_rate in ["0.05", "0.2"].into_iter().filter(|_| args.wants(Part::Rollback)) {
         rollback::measure(cluster, &args.example, error_rate, args.runs, args.rps, table).await?;
         cluster.delete_namespace(NAMESPACE).await?;
     }

@@ -30,7 +30,7 @@ impl Table {
 
 impl fmt::Display for Table {
     fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
-        writeln!(f, "| figure | unit | times | min | median | max |\n|---|---|--:|--:|--:|--:|")?;
+        writeln!(f, "| figure | unit | times | min | median | p99 | max |\n|---|---|--:|--:|--:|--:|--:|")?;
         for row in &self.rows {
             let mut values = row.values.clone();
             values.sort_by(f64::total_cmp);
@@ -57,6 +57,6 @@ mod tests {
         let mut table = Table::default();
         table.add("a", "s", 2.0);
         table.add("a", "s", 1.0);
-        assert!(table.to_string().contains("| a | s | 2 | 1.000 | 1.500 | 2.000 |"), "{table}");
+        assert!(table.to_string().contains("| a | s | 2 | 1.000 | 1.500 | 1.990 | 2.000 |"), "{table}");
     }
 }

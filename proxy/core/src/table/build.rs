@@ -106,6 +106,14 @@ pub(super) struct Surroundings<'a> {
     pub(super) uses: &'a mut Vec<Arc<str>>,
 }
 
+/// Why a snapshot with this route in it would be refused because of it. Costs what the route does, and no snapshot.
+pub fn check(route: &Route) -> Result<(), Problem> {
+    let id = Arc::from(route.id.as_str());
+    conditions(route, &id)?;
+    let (mut backends, mut cells, mut uses) = (Backends::default(), Cells::default(), Vec::new());
+    rules(route, &id, &mut Surroundings { backends: &mut backends, cells: &mut cells, uses: &mut uses }).map(drop)
+}
+
 /// The rules of a route.
 pub(super) fn rules(route: &Route, id: &Arc<str>, around: &mut Surroundings<'_>) -> Result<Arc<[Rule]>, Problem> {
     route.rules.iter().map(|spec| rule(route, id, spec, around)).collect()

@@ -4,7 +4,7 @@
 use std::collections::{BTreeMap, BTreeSet};
 
 use sluice_gateway_types::{GROUP, HttpBackendRef, ParentReference, RouteFilter, ValueMatch};
-use sluice_proxy_core::{cells::Cells, model, model::Resource, table::Snapshot};
+use sluice_proxy_core::{model, table};
 
 use crate::control::{
     objects::{AnyRoute, Name, Objects, RouteName},
@@ -309,12 +309,7 @@ fn skeleton(route: AnyRoute<'_>, name: &RouteName) -> model::Route {
 /// Compiles the route as a data plane would. A data plane refuses a whole update for one bad resource, so what it
 /// would refuse must be refused here, where the route's author is told.
 fn check(route: &model::Route) -> Result<(), Refusal> {
-    let listener = model::Listener::http("check", 1, 1);
-    let route = model::Route { listeners: vec![listener.id.clone()], ..route.clone() };
-    let resources = [Resource::Listener(listener), Resource::Route(route)];
-    Snapshot::build(&resources, &mut Cells::default())
-        .map(drop)
-        .map_err(|error| Refusal::unsupported(format!("spec.rules: {}", error.problem)))
+    table::check(route).map_err(|problem| Refusal::unsupported(format!("spec.rules: {problem}")))
 }
 
 /// Conditions on values of headers.

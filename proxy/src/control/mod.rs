@@ -14,7 +14,10 @@ pub mod auth;
 pub mod counters;
 pub mod effects;
 pub mod files;
+pub mod findings;
 pub mod fleet;
+#[cfg(test)]
+mod golden;
 pub mod lookups;
 pub mod metrics;
 pub mod objects;

@@ -39,6 +39,11 @@ impl Name {
         Self { namespace: namespace.into(), name: name.into() }
     }
 
+    /// The name of the parent of an object in `namespace`.
+    pub fn of_parent(parent: &ParentReference, namespace: &str) -> Self {
+        Self::new(parent.namespace.as_deref().unwrap_or(namespace), &parent.name)
+    }
+
     /// The name in an object's metadata.
     pub fn of(meta: &ObjectMeta) -> Self {
         Self::new(meta.namespace.clone().unwrap_or_default(), meta.name.clone().unwrap_or_default())
@@ -47,7 +52,10 @@ impl Name {
 
 impl fmt::Display for Name {
     fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
-        write!(f, "{}/{}", self.namespace, self.name)
+        if !self.namespace.is_empty() {
+            write!(f, "{}/", self.namespace)?;
+        }
+        f.write_str(&self.name)
     }
 }
 

@@ -50,11 +50,8 @@ fn living(objects: &Objects) -> impl Iterator<Item = (&Name, &ListenerSet)> {
 /// The Gateway that a ListenerSet names.
 pub fn gateway_of(set: &ListenerSet) -> Option<Name> {
     let parent = &set.spec.parent_ref;
-    if parent.group.as_deref().unwrap_or(GROUP) != GROUP || parent.kind.as_deref().unwrap_or("Gateway") != "Gateway" {
-        return None;
-    }
-    let own = set.metadata.namespace.clone().unwrap_or_default();
-    Some(Name::new(parent.namespace.clone().unwrap_or(own), &parent.name))
+    let namespace = set.metadata.namespace.as_deref().unwrap_or_default();
+    (parent.group_and_kind() == (GROUP, "Gateway")).then(|| Name::of_parent(parent, namespace))
 }
 
 /// The namespaces whose ListenerSets a Gateway takes. Other than for routes the default is none.

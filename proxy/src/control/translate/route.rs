@@ -210,8 +210,8 @@ impl Parent {
         gateways: &BTreeMap<Name, GatewayPlan>,
         objects: &Objects,
     ) -> Option<Self> {
-        let name = Name::new(parent.namespace.as_deref().unwrap_or(&route.namespace), &parent.name);
-        let found = match (parent.group.as_deref().unwrap_or(GROUP), parent.kind.as_deref().unwrap_or("Gateway")) {
+        let name = Name::of_parent(parent, &route.namespace);
+        let found = match parent.group_and_kind() {
             (GROUP, "Gateway") => Self { gateway: name, set: None },
             (GROUP, "ListenerSet") => {
                 Self { gateway: listener_set::gateway_of(objects.listener_sets.get(&name)?)?, set: Some(name) }

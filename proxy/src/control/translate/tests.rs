@@ -1,26 +1,19 @@
-//! Manifests in, resources and status out: each `tests/<case>.yaml` beside a `tests/<case>.out` that says what it comes to.
-//! With `SLUICE_REGENERATE=1` the outputs are written anew, to be read as a diff.
+//! Manifests in, resources and status out.
 
-use std::{env, fmt::Write as _, fs, path::Path};
+use std::fmt::Write as _;
 
 use super::{Translation, address::WantedAddress, conditions::Condition, translate};
-use crate::control::{files, objects::Name, ports::PortAllocations};
+use crate::control::{files, golden::Case, objects::Name, ports::PortAllocations};
 
-fn run(case: &str) {
-    let folder = Path::new(env!("CARGO_MANIFEST_DIR")).join("src/control/translate/tests");
-    let manifests = fs::read_to_string(folder.join(format!("{case}.yaml"))).unwrap();
-    let mut objects = files::parse(&manifests).unwrap();
+fn run(case: &'static str) {
+    let case = Case::new("translate/tests", case);
+    let mut objects = files::parse(&case.manifests()).unwrap();
     objects.own_addresses.insert([10, 0, 0, 99].into());
     let controller = "sluice.dev/gateway-controller";
     let mut ports = PortAllocations::from_range(20_000..=20_099);
     let classes = super::class::plans(&objects, controller);
     ports.reconcile(&super::gateway::wanted_ports(&objects, &classes), &[].into());
-    let actual = render(&translate(&objects, &ports, controller));
-    let expected = folder.join(format!("{case}.out"));
-    if env::var_os("SLUICE_REGENERATE").is_some() {
-        fs::write(&expected, &actual).unwrap();
-    }
-    assert_eq!(actual, fs::read_to_string(expected).unwrap_or_default(), "{case}");
+    case.compare(&render(&translate(&objects, &ports, controller)));
 }
 
 fn render(translation: &Translation) -> String {

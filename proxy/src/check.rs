@@ -54,10 +54,11 @@ impl Args {
     }
 
     fn write(&self, findings: &[Finding]) -> anyhow::Result<()> {
-        let text = match self.output {
-            Output::Text => findings.iter().map(|finding| format!("{finding}\n")).collect(),
-            Output::Json => serde_json::to_string_pretty(findings)? + "\n",
+        let mut out = io::stdout().lock();
+        let written = match self.output {
+            Output::Text => findings.iter().try_for_each(|finding| writeln!(out, "{finding}")),
+            Output::Json => writeln!(out, "{}", serde_json::to_string_pretty(findings)?),
         };
-        io::stdout().write_all(text.as_bytes()).context("cannot write the conditions")
+        written.context("cannot write the conditions")
     }
 }

@@ -6,7 +6,7 @@ mod tests;
 
 use std::{collections::BTreeSet, fmt};
 
-use serde::Serialize;
+use serde::{Deserialize as _, Serialize};
 use serde_json::{Value, json};
 use sluice_gateway_types::{GROUP, ParentReference};
 
@@ -21,7 +21,7 @@ use crate::control::{
     },
 };
 
-/// One condition of an object, of one of its listeners, or of a route at one parent.
+/// One condition of an object, of one of its listeners, of a route at one parent, or of a policy at one Gateway.
 #[derive(Clone, Debug, PartialEq, Eq, PartialOrd, Ord, Serialize)]
 pub struct Finding {
     #[serde(flatten)]
@@ -60,6 +60,8 @@ pub struct Subject {
     listener: Option<String>,
     #[serde(skip_serializing_if = "Option::is_none")]
     parent: Option<ParentReference>,
+    #[serde(skip_serializing_if = "Option::is_none")]
+    ancestor: Option<ParentReference>,
 }
 
 impl Finding {
@@ -82,19 +84,25 @@ impl fmt::Display for Subject {
         if let Some(listener) = &self.listener {
             write!(f, " listener {listener}")?;
         }
-        let Some(parent) = &self.parent else { return Ok(()) };
-        let (_, kind) = parent.group_and_kind();
-        write!(f, " parent {kind} {}", Name::of_parent(parent, ""))?;
-        if let Some(section) = &parent.section_name {
-            write!(f, " section {section}")?;
+        for (role, reference) in [("parent", &self.parent), ("ancestor", &self.ancestor)] {
+            let Some(reference) = reference else { continue };
+            let (_, kind) = reference.group_and_kind();
+            write!(f, " {role} {kind} {}", Name::of_parent(reference, ""))?;
+            if let Some(section) = &reference.section_name {
+                write!(f, " section {section}")?;
+            }
+            if let Some(port) = reference.port {
+                write!(f, " port {port}")?;
+            }
         }
-        parent.port.map_or(Ok(()), |port| write!(f, " port {port}"))
+        Ok(())
     }
 }
 
 impl Subject {
     fn new(kind: &'static str, name: &Name) -> Self {
-        Self { kind, namespace: name.namespace.clone(), name: name.name.clone(), listener: None, parent: None }
+        let (namespace, name) = (name.namespace.clone(), name.name.clone());
+        Self { kind, namespace, name, listener: None, parent: None, ancestor: None }
     }
 
     fn says(&self, kind: &str, status: &str, reason: &str, message: &str) -> Finding {
@@ -134,9 +142,9 @@ pub fn findings(
     translation: &Translation,
     controller: &str,
 ) -> Result<Vec<Finding>, serde_json::Error> {
-    let publisher = Publisher::default();
-    publisher.publish(translation.resources.clone())?;
-    let published = publisher.newest();
+    let everything = Publisher::default();
+    everything.publish(translation.resources.clone())?;
+    let published = everything.newest();
     let mut findings = Vec::new();
     for class in &translation.classes {
         let subject = Subject::new("GatewayClass", &Name::new("", &class.name));
@@ -152,7 +160,7 @@ pub fn findings(
         findings.extend(of_route(route, objects, translation, controller));
     }
     for (name, plan) in &translation.policies {
-        findings.extend(of_policy(name, plan, controller));
+        findings.extend(of_policy(name, plan, controller)?);
     }
     Ok(findings)
 }
@@ -210,18 +218,17 @@ fn of_route(route: AnyRoute<'_>, objects: &Objects, translation: &Translation, c
     route.parent_refs().iter().flat_map(of_parent).collect()
 }
 
-fn of_policy(name: &Name, plan: &PolicyPlan, controller: &str) -> Vec<Finding> {
+fn of_policy(name: &Name, plan: &PolicyPlan, controller: &str) -> Result<Vec<Finding>, serde_json::Error> {
     let subject = Subject::new("BackendTLSPolicy", name);
     let Some(status) = status::policy(&Value::Null, plan, controller, NOW) else {
-        return vec![subject.waits("spec.targetRefs: no route that is served from here leads there")];
+        return Ok(vec![subject.waits("no Gateway that is served from here reaches what it targets")]);
     };
-    let entries = status["ancestors"].as_array().into_iter().flatten();
-    entries
-        .flat_map(|entry| {
-            let parent = serde_json::from_value(entry["ancestorRef"].clone()).ok();
-            Subject { parent, ..subject.clone() }.conditions(entry).collect::<Vec<_>>()
-        })
-        .collect()
+    let mut findings = Vec::new();
+    for entry in status["ancestors"].as_array().into_iter().flatten() {
+        let ancestor = ParentReference::deserialize(&entry["ancestorRef"])?;
+        findings.extend(Subject { ancestor: Some(ancestor), ..subject.clone() }.conditions(entry));
+    }
+    Ok(findings)
 }
 
 /// Why a parent is not ours to answer for; an error when it is not there at all.

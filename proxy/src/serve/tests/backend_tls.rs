@@ -40,12 +40,16 @@ pub(super) fn server(shown: &Certificate, clients: Option<&Authority>) -> TlsAcc
 }
 
 pub(super) fn policy(authority: &Authority, hostname: &str, names: &[SubjectName]) -> Resource {
-    Resource::BackendTls(BackendTls {
+    Resource::BackendTls(rules(authority, hostname, names))
+}
+
+fn rules(authority: &Authority, hostname: &str, names: &[SubjectName]) -> BackendTls {
+    BackendTls {
         id: POLICY.into(),
         hostname: hostname.into(),
         names: names.to_vec(),
         authorities: Authorities::Listed(authority.pem.clone()),
-    })
+    }
 }
 
 /// Backend `b`, which is of this policy.
@@ -115,8 +119,8 @@ fn nobody_is_let_through_in_the_clear_or_under_authorities_of_others() {
         let echo = Echo::secure("echo", Protocol::Http1, server(&shown, None)).await;
         let proxy = serving(echo.address, Protocol::Http1, policy(&authority, "app.test", &[])).await;
         assert_eq!(status(&proxy).await, 200);
-        let Resource::BackendTls(listed) = policy(&authority, "app.test", &[]) else { return };
-        proxy.put(Resource::BackendTls(BackendTls { authorities: Authorities::System, ..listed }));
+        let system = BackendTls { authorities: Authorities::System, ..rules(&authority, "app.test", &[]) };
+        proxy.put(Resource::BackendTls(system));
         proxy.apply().await.expect("applied");
         // Whether this system trusts somebody or nobody.
         assert!([500, 502].contains(&status(&proxy).await));

@@ -19,6 +19,9 @@ CLUSTER := $(BIN)/sluice-cluster
 DENY_VERSION := 0.20.2
 DENY := $(SLUICE_CACHE)/tools-$(DENY_VERSION)/bin/cargo-deny
 TAG ?= dev
+# What `make fuzz` runs, and how long each; without names every target.
+FUZZ ?=
+FUZZ_SECONDS ?= 60
 # release: what users run and figures are taken of; dev: compiled once for tests and demo alike.
 PROFILE ?= dev
 OUT := $(if $(filter release,$(PROFILE)),$(RELEASE),$(DEBUG))
@@ -45,16 +48,23 @@ demo: build images ## build, bring a cluster up, install, promote a good revisio
 	@e2e/with-cluster $(OUT)/sluice-demo --install install/install.yaml --example examples/01-first-light
 
 .PHONY: test
-test: lint unit e2e ## all tests: lint, unit, and end to end on a real cluster
+test: lint unit e2e conformance ## all tests: lint, unit, end to end on a real cluster, and the Gateway API's own
 	$(call say,all tests passed)
 
 .PHONY: test-full
-test-full: test outages conformance figures ## what takes longer than the gate may: long outages, the conformance suite, and the figures, eleven runs each
+test-full: setup ## all there is: the gate, long outages, idleness, the conformance suite three times, the figures; writes docs/reports
+	@failed=0; for target in test outages idle conformance-thrice figures; do e2e/report.sh $$target || failed=1; done; exit $$failed
 
 .PHONY: outages
 outages: images ## an API server that is away for a minute and for five, in the middle of a run (about 13 minutes)
 	$(call say,outages)
-	@e2e/with-cluster $(CLUSTER_TEST) --test cluster_alone -- --ignored --test-threads=1 --nocapture
+	@e2e/with-cluster $(CLUSTER_TEST) --test cluster_alone -- --ignored --test-threads=1 --nocapture api_server
+
+.PHONY: idle
+idle: ## a hundred Rollouts that have nothing to do, for ten minutes, with release images (about 13 minutes)
+	@$(MAKE) images PROFILE=release
+	$(call say,idle)
+	@e2e/with-cluster $(CLUSTER_TEST) --test cluster_alone -- --ignored --nocapture idle
 
 .PHONY: build
 build: setup ## compile everything once
@@ -83,6 +93,13 @@ unit: setup ## tests that need no cluster
 	@cargo test --workspace
 	@cd e2e/cluster && $(GO_ENV) go vet ./... && $(GO_ENV) go test ./...
 
+# Only our own crates are compiled to count: RUSTC_WORKSPACE_WRAPPER, unlike RUSTFLAGS, leaves the others as they are.
+.PHONY: fuzz
+fuzz: setup ## fuzz every parser of ours, FUZZ_SECONDS (60) each, from the committed corpus
+	$(call say,fuzz)
+	@RUSTC_WORKSPACE_WRAPPER=$(CURDIR)/fuzz/rustc-counting LLVM_PROFILE_FILE=/dev/null \
+	 cargo run -q -p sluice-fuzz --features coverage -- --seconds $(FUZZ_SECONDS) --findings fuzz/findings $(FUZZ)
+
 .PHONY: cluster
 cluster: setup ## bring the embedded cluster up (nothing when SLUICE_KUBECONFIG is set)
 	@if [ -n "$${SLUICE_KUBECONFIG:-}" ]; then echo "using the cluster of SLUICE_KUBECONFIG"; else \
@@ -93,8 +110,7 @@ cluster: setup ## bring the embedded cluster up (nothing when SLUICE_KUBECONFIG 
 images: build cluster ## images of our programs, without Docker, loaded into the cluster
 	$(call say,images)
 	@if [ -n "$${SLUICE_KUBECONFIG:-}" ]; then echo "not loaded: $(IMAGES:%=%:$(TAG)) must be pullable by the cluster"; else \
-	 for image in $(IMAGES); do $(CLUSTER) image ensure --tag $$image:$(TAG) --bin $(OUT)/$$image; done; \
-	 $(CLUSTER) image ensure --tag metrics-server:dev --bin $(CLUSTER); fi
+	 e2e/images.sh $(TAG) $(OUT) $(IMAGES); fi
 
 .PHONY: e2e
 e2e: build images ## end-to-end tests on a real cluster, then the audit of everything that was written meanwhile
@@ -111,6 +127,11 @@ e2e: build images ## end-to-end tests on a real cluster, then the audit of every
 conformance: images ## the Gateway API conformance suite against the proxy
 	$(call say,conformance)
 	@e2e/conformance/run.sh
+
+.PHONY: conformance-thrice
+conformance-thrice: images ## the same three times in a row
+	$(call say,conformance three times)
+	@for run in 1 2 3; do e2e/conformance/run.sh; done
 
 .PHONY: figures
 figures: ## measure the published figures with release images (about 20 minutes); ONLY=scale,churn measures some (flip, scale, churn, rollback)

@@ -37,7 +37,7 @@ pub fn parse_duration_ms(text: &str) -> Result<u64, QuantityError> {
             "ms" => 1,
             _ => return Err(bad()),
         };
-        total += number * factor;
+        total = number.checked_mul(factor).and_then(|millis| total.checked_add(millis)).ok_or_else(bad)?;
         rest = &rest[unit_end..];
     }
     Ok(total)
@@ -59,7 +59,7 @@ mod tests {
         assert_eq!(parse_duration_ms("1m30s"), Ok(90_000));
         assert_eq!(parse_duration_ms("500ms"), Ok(500));
         assert_eq!(parse_duration_ms("1h"), Ok(3_600_000));
-        for bad in ["", "10", "s", "1.5s", "1d", "-1s"] {
+        for bad in ["", "10", "s", "1.5s", "1d", "-1s", "9999999999999999h", "18446744073709551615ms1ms"] {
             assert!(parse_duration_ms(bad).is_err(), "{bad}");
         }
     }

@@ -42,7 +42,7 @@ began=$(date +%s)
 status=0
 in_cluster "$bin/conformance" -test.v -test.timeout=40m -test.parallel=4 \
     -gateway-class=sluice -usable-address="$usable" -unusable-address="$unusable" \
-    -conformance-profiles=GATEWAY-HTTP,GATEWAY-GRPC,GATEWAY-TCP,GATEWAY-UDP -report-output="$report" \
+    -conformance-profiles=GATEWAY-HTTP,GATEWAY-GRPC,GATEWAY-TLS,GATEWAY-TCP,GATEWAY-UDP -report-output="$report" \
     -organization=sluice -project=sluice -url=https://sluice.dev \
     -version="v$version" -contact=https://sluice.dev "$@" >"$report.log" 2>&1 || status=$?
 echo "conformance: $(($(date +%s) - began)) s; log: $report.log"

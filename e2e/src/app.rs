@@ -91,10 +91,19 @@ impl App {
 
     /// Applies everything but the Rollout and waits until requests arrive. Nothing of it knows of Sluice's operator.
     pub async fn serve(&self) -> Result<SocketAddr> {
-        let objects: Vec<_> =
-            self.objects.iter().filter(|object| text(object, "/kind") != "Rollout").cloned().collect();
-        manifest::apply(&self.cluster.client, &objects).await?;
+        self.apply(|kind| kind != "Rollout").await?;
         deployment_ready(&self.cluster, &self.namespace, &self.name, SETUP_DEADLINE).await?;
+        self.answering().await
+    }
+
+    /// Applies the manifests of some kinds.
+    pub async fn apply(&self, of: impl Fn(&str) -> bool) -> Result<()> {
+        let objects: Vec<_> = self.objects.iter().filter(|object| of(text(object, "/kind"))).cloned().collect();
+        manifest::apply(&self.cluster.client, &objects).await
+    }
+
+    /// The Gateway's address, once requests arrive.
+    pub async fn answering(&self) -> Result<SocketAddr> {
         let address = self.address().await?;
         self.answers(address).await?;
         Ok(address)
@@ -102,9 +111,7 @@ impl App {
 
     /// Applies the Rollout and waits until the workload is adopted.
     pub async fn adopt(&self) -> Result<Follow> {
-        let objects: Vec<_> =
-            self.objects.iter().filter(|object| text(object, "/kind") == "Rollout").cloned().collect();
-        manifest::apply(&self.cluster.client, &objects).await?;
+        self.apply(|kind| kind == "Rollout").await?;
         let follow = self.follow();
         follow
             .until("adoption (condition Ready)", SETUP_DEADLINE, |status| {

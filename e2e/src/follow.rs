@@ -98,6 +98,14 @@ impl Follow {
         }
     }
 
+    /// Waits until a step with this weight is live, such as `20%`.
+    pub async fn until_live(&self, weight: &str, deadline: Duration) -> Result<RolloutStatus> {
+        self.until(&format!("{weight} live"), deadline, |status| {
+            status.phase == Some(Phase::Stepping) && status.weight.as_deref() == Some(weight)
+        })
+        .await
+    }
+
     /// Waits for a phase.
     pub async fn until_phase(&self, phase: Phase, deadline: Duration) -> Result<RolloutStatus> {
         self.until(&format!("phase {phase:?}"), deadline, |status| status.phase == Some(phase)).await

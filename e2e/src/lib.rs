@@ -9,6 +9,7 @@ pub mod audit;
 pub mod cluster;
 pub mod dashboard;
 pub mod diagnose;
+pub mod docs;
 pub mod follow;
 pub mod install;
 pub mod load;

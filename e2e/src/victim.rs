@@ -1,17 +1,16 @@
 //! The operator's processes, to be killed and stopped: which pod leads, and which process of this machine runs in it.
 
-use std::{fs, process::Command, time::Duration};
+use std::{fs, path::Path, process::Command, time::Duration};
 
 use anyhow::{Context, Result, bail, ensure};
 use jiff::Timestamp;
 use k8s_openapi::api::{coordination::v1::Lease, core::v1::Pod};
 use kube::api::DeleteParams;
-use serde_json::Value;
 
 use crate::{
+    audit,
     cluster::Cluster,
     install::deployment_ready,
-    manifest::text,
     wait::{Look, until},
 };
 
@@ -75,21 +74,17 @@ pub fn accepted_writes(pod: &str, since: Timestamp) -> Result<Vec<String>> {
     let path = Command::new("sluice-cluster").arg("audit").output()?;
     ensure!(path.status.success(), "the embedded cluster's audit log is needed");
     let path = String::from_utf8(path.stdout)?;
-    let log = fs::read_to_string(path.trim()).with_context(|| path.trim().to_owned())?;
     let mut seen = false;
     let mut writes = Vec::new();
-    for line in log.lines().filter(|line| line.contains(pod)) {
-        // The last line may be half written.
-        let Ok(event) = serde_json::from_str::<Value>(line) else { continue };
-        if text(&event, "/user/extra/authentication.kubernetes.io~1pod-name/0") != pod {
+    for event in audit::events(Path::new(path.trim()), Some(since)).with_context(|| path.trim().to_owned())? {
+        let event = event?;
+        if event.pod() != pod {
             continue;
         }
         seen = true;
-        let is_read = ["get", "list", "watch"].contains(&text(&event, "/verb"));
-        let is_accepted = event.pointer("/responseStatus/code").and_then(Value::as_u64).is_some_and(|code| code < 300);
-        let at: Timestamp = text(&event, "/requestReceivedTimestamp").parse()?;
-        if !is_read && is_accepted && at > since {
-            writes.push(format!("{at} {} {}", text(&event, "/verb"), text(&event, "/requestURI")));
+        let at = event.request_received_timestamp;
+        if event.is_write() && event.took_effect() && at > since {
+            writes.push(format!("{at} {} {}", event.verb, event.request_uri));
         }
     }
     ensure!(seen, "the audit log knows nothing of pod {pod}");

@@ -139,18 +139,31 @@ const OPERATOR_HOME: &[Rule] = &[
 const PROXY_CONTROLLER: &[Rule] = &[
     rule(
         GATEWAY,
-        &["gatewayclasses", "gateways", "grpcroutes", "httproutes", "tcproutes", "udproutes"],
+        &[
+            "backendtlspolicies",
+            "gatewayclasses",
+            "gateways",
+            "grpcroutes",
+            "httproutes",
+            "listenersets",
+            "tcproutes",
+            "tlsroutes",
+            "udproutes",
+        ],
         READ,
         "what is to be served",
     ),
     rule(
         GATEWAY,
         &[
+            "backendtlspolicies/status",
             "gatewayclasses/status",
             "gateways/status",
             "grpcroutes/status",
             "httproutes/status",
+            "listenersets/status",
             "tcproutes/status",
+            "tlsroutes/status",
             "udproutes/status",
         ],
         &["patch"],
@@ -162,12 +175,12 @@ const PROXY_CONTROLLER: &[Rule] = &[
     rule("", &["services"], WATCH, "ports of backends"),
     rule("", &["services"], &["create", "patch"], "a name in its own namespace for each Gateway with infrastructure"),
     rule("discovery.k8s.io", &["endpointslices"], WATCH, "addresses of backends"),
-    rule("", &["secrets"], &["get"], "certificates, by the names that listeners give: no list and no watch"),
+    rule("", &["secrets"], &["get"], "certificates, by the names that Gateways give: no list and no watch"),
     rule(
         "",
         &["configmaps"],
         &["get"],
-        "authorities of clients, by the names that Gateways give: no list and no watch",
+        "authorities of clients and backends, by the names that Gateways and policies give: no list and no watch",
     ),
     rule("authentication.k8s.io", &["tokenreviews"], &["create"], "who a data plane or the operator is"),
 ];

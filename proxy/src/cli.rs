@@ -3,7 +3,7 @@
 use clap::{Parser, Subcommand, ValueEnum};
 use tracing_subscriber::EnvFilter;
 
-use crate::{control, serve};
+use crate::{check, control, serve};
 
 /// Arguments of the program.
 #[derive(Debug, Parser)]
@@ -20,13 +20,15 @@ pub struct Cli {
     pub role: Role,
 }
 
-/// The two roles of the program.
+/// The roles of the program.
 #[derive(Debug, Subcommand)]
 pub enum Role {
     /// Watches Gateway API objects, publishes configuration to data planes and writes status.
     Controller(control::Args),
     /// Serves traffic: the data plane.
     Serve(serve::Args),
+    /// Says what would come of a folder of manifests: every condition of every object, without a cluster.
+    Check(check::Args),
 }
 
 #[derive(Clone, Copy, Debug, ValueEnum)]

@@ -1,5 +1,5 @@
 //! `sluice-proxy`: a Gateway API proxy in two roles. `controller` watches the cluster and publishes configuration;
-//! `serve` is the data plane and knows no cluster.
+//! `serve` is the data plane and knows no cluster. `check` says what the two would make of a folder of manifests.
 //!
 //! ```text
 //! control/  watch ─► translate ─► publish ─► status
@@ -11,6 +11,7 @@
 //! ```
 #![forbid(unsafe_code)]
 
+mod check;
 pub mod cli;
 pub mod control;
 mod request;

@@ -120,6 +120,11 @@ impl Event {
         self.object_ref.as_ref().map_or("", |object| &object.namespace)
     }
 
+    /// It asks for a change of one object.
+    pub fn is_write(&self) -> bool {
+        ["create", "update", "patch", "delete"].contains(&self.verb.as_str())
+    }
+
     /// It was carried out: accepted, and no dry run.
     pub fn took_effect(&self) -> bool {
         (200..300).contains(&self.response_status.code) && !self.is_dry_run()

@@ -96,9 +96,8 @@ pub(super) struct History {
 impl History {
     /// Takes the next event; a write when it is one that took effect.
     pub(super) fn replay(&mut self, event: Event) -> Option<Write> {
-        let is_write = ["create", "update", "patch", "delete"].contains(&event.verb.as_str());
         let may_have_effect = event.took_effect() || event.is_open() && !event.is_dry_run();
-        if !is_write || !may_have_effect || event.stage != "ResponseComplete" {
+        if !event.is_write() || !may_have_effect || event.stage != "ResponseComplete" {
             return None;
         }
         let object_ref = event.object_ref.clone()?;
@@ -117,6 +116,9 @@ impl History {
         let is_exact = |before: &Rc<Value>| event.tested_version().is_none_or(|tested| version(before) == Some(tested));
         let before = self.objects.get(&key).cloned().filter(|before| event.verb != "create" && is_exact(before));
         let after = match (event.object(), object_ref.subresource.as_str()) {
+            (Some(part), "") if text(part, "/kind") == "PartialObjectMetadata" => {
+                before.as_deref().map(|before| Rc::new(with_metadata(before.clone(), part)))
+            }
             (Some(object), "" | "status") => Some(Rc::new(object.clone())),
             (Some(scale), "scale") => before.as_deref().map(|before| Rc::new(scaled(before.clone(), scale))),
             _ => None,
@@ -140,6 +142,12 @@ impl History {
         }
         Some(Write { event, key, before, after })
     }
+}
+
+/// An object of which the answer shows the metadata alone, because its writer asked for no more.
+fn with_metadata(mut object: Value, part: &Value) -> Value {
+    object["metadata"].clone_from(&part["metadata"]);
+    object
 }
 
 /// An object that was scaled by its subresource.
@@ -221,6 +229,18 @@ mod tests {
         assert!(replay(gone).unwrap().before.is_some());
         let again = replay(operator("patch", "apps/deployments", "a/b", json!({}), 5)).unwrap();
         assert!(again.before.is_none());
+    }
+
+    #[test]
+    fn an_answer_of_metadata_alone_leaves_the_rest_as_it_was() {
+        let mut history = History::default();
+        history.replay(by_user("create", "/services", "a/b", json!({"spec": {"x": 1}}), 1));
+        let mut part = operator("patch", "/services", "a/b", json!({"kind": "PartialObjectMetadata"}), 2);
+        part.response_object["metadata"]["finalizers"] = json!(["f"]);
+        let after = history.replay(part.clone()).unwrap().after.unwrap();
+        assert_eq!((&after["spec"]["x"], &after["metadata"]["finalizers"][0]), (&json!(1), &json!("f")));
+        part.object_ref.as_mut().unwrap().name = "unknown".to_owned();
+        assert!(history.replay(part).unwrap().after.is_none());
     }
 
     #[test]

@@ -1,7 +1,7 @@
 //! A person ships what a Deployment declares, past every step, with the two lines of docs/break-glass.md; the operator
 //! follows, and no request is lost.
 
-use std::{fs, path::Path, time::Duration};
+use std::time::Duration;
 
 use anyhow::{Context, Result, ensure};
 use kube::ResourceExt;
@@ -9,6 +9,7 @@ use serde_json::json;
 use sluice_crds::{Phase, RolloutStatus, names};
 use sluice_e2e::{
     app::App,
+    docs,
     install::deployment_ready,
     suite,
     wait::{until, when},
@@ -26,16 +27,14 @@ async fn who_breaks_the_glass_is_followed() -> Result<()> {
         let (route, pods) = (app.route_spec().await?, app.pods_of("v1").await?.len());
         let follow = app.adopt().await?;
         let load = app.load(address, 100.0)?;
-        let lines = documented()?;
+        let lines = docs::kubectl_lines("break-glass.md")?;
         let [unlabel, resume] = &lines[..] else { anyhow::bail!("not two lines: {lines:?}") };
 
         kubectl(&app, unlabel).await?;
         labelled(&app).await?;
 
         app.push("v2", "0").await?;
-        let is_live =
-            |status: &RolloutStatus| status.phase == Some(Phase::Stepping) && status.weight.as_deref() == Some("20%");
-        follow.until("20% live", DEADLINE, is_live).await?;
+        follow.until_live("20%", DEADLINE).await?;
         kubectl(&app, unlabel).await?;
         kubectl(&app, resume).await?;
         let is_over = |status: &RolloutStatus| status.phase == Some(Phase::Stable) && !status.history.is_empty();
@@ -55,12 +54,6 @@ async fn who_breaks_the_glass_is_followed() -> Result<()> {
         load.stop().await?.lost_nothing_but(None)
     })
     .await
-}
-
-/// The commands of docs/break-glass.md.
-fn documented() -> Result<Vec<String>> {
-    let docs = fs::read_to_string(Path::new(env!("CARGO_MANIFEST_DIR")).join("../docs/break-glass.md"))?;
-    Ok(docs.lines().filter_map(|line| line.strip_prefix("kubectl ")).map(str::to_owned).collect())
 }
 
 /// Runs a documented command, in this test's namespace.

@@ -7,7 +7,12 @@ use k8s_openapi::api::{networking::v1::NetworkPolicy, policy::v1::PodDisruptionB
 use kube::{ResourceExt, api::ListParams};
 use serde_json::{Value, json};
 use sluice_crds::{Phase, RolloutStatus, names};
-use sluice_e2e::{app::App, manifest, suite};
+use sluice_e2e::{
+    app::App,
+    cluster::look_at,
+    manifest, suite,
+    wait::{until, when},
+};
 
 /// How long each part may take.
 const DEADLINE: Duration = Duration::from_mins(2);
@@ -22,16 +27,13 @@ async fn what_protects_stable_is_copied_for_a_run() -> Result<()> {
             json!([{"configMapRef": {"name": app.name, "optional": true}}]);
         let address = app.serve().await?;
         manifest::apply(&cluster.client, &protections(&app)).await?;
+        says_why_it_is_not_in_force(&app).await?;
         let load = app.load(address, 50.0)?;
         let follow = app.adopt().await?;
         ensure!(copies(&app).await?.is_empty(), "copies without a run: {:?}", copies(&app).await?);
 
         app.push("v2", "0").await?;
-        follow
-            .until("30% live", DEADLINE, |status| {
-                status.phase == Some(Phase::Stepping) && status.weight.as_deref() == Some("30%")
-            })
-            .await?;
+        follow.until_live("30%", DEADLINE).await?;
         let copied = copies(&app).await?;
         let canary = format!("{}{}", app.name, names::CANARY_SUFFIX);
         let expected: Vec<_> = ["BackendTLSPolicy", "NetworkPolicy", "PodDisruptionBudget"]
@@ -103,6 +105,20 @@ fn protections(app: &App) -> Vec<Value> {
             "spec": {"targetRefs": [{"group": "", "kind": "Service", "name": app.name, "sectionName": "unused"}],
                 "validation": {"hostname": "podinfo.example.com", "wellKnownCACertificates": "System"}}}),
     ]
+}
+
+/// The proxy tells the policy's author that the Service has no port of that name.
+async fn says_why_it_is_not_in_force(app: &App) -> Result<()> {
+    let policies = app.cluster.gateway_api(&app.namespace, "BackendTLSPolicy", "backendtlspolicies");
+    until("a policy that is not in force", DEADLINE, async || {
+        look_at(&policies, &app.name, |policy| {
+            let ancestors = &policy.data["status"]["ancestors"];
+            let said = &ancestors[0]["conditions"][0]["reason"];
+            when(said == "TargetNotFound", || ancestors.to_string())
+        })
+        .await
+    })
+    .await
 }
 
 /// What the run has copied, as kind and name.

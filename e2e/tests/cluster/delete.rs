@@ -5,7 +5,7 @@ use std::time::Duration;
 use anyhow::{Result, ensure};
 use kube::{ResourceExt, api::DeleteParams};
 use serde_json::json;
-use sluice_crds::{Phase, names};
+use sluice_crds::names;
 use sluice_e2e::{
     suite,
     wait::{until, when},
@@ -25,11 +25,7 @@ async fn deleting_a_rollout_in_the_middle_of_a_run_puts_everything_back() -> Res
         let follow = app.adopt().await?;
 
         app.push("v2", "0").await?;
-        follow
-            .until("30% of the traffic on v2", DEADLINE, |status| {
-                status.phase == Some(Phase::Stepping) && status.weight.as_deref() == Some("30%")
-            })
-            .await?;
+        follow.until_live("30%", DEADLINE).await?;
         until("answers of v2", DEADLINE, async || {
             let seen = load.record().first_answer_of("v2");
             Ok(when(seen.is_some(), || "none".to_owned()))

@@ -27,11 +27,7 @@ async fn resume_replace_and_apply_ship_nothing_that_was_not_judged() -> Result<(
         let pods = app.pods_of("v1").await?;
         let follow = app.adopt().await?;
         app.push("v2", "0").await?;
-        follow
-            .until("20% live", DEADLINE, |status| {
-                status.phase == Some(Phase::Stepping) && status.weight.as_deref() == Some("20%")
-            })
-            .await?;
+        follow.until_live("20%", DEADLINE).await?;
         resume_is_refused(&app).await?;
         only_the_canary_runs_v2(&app, &pods).await?;
         tools_are_refused(&app).await?;

@@ -1,13 +1,14 @@
 //! What people ask for: what is out of date is refused, what applies is obeyed once, and whoever asked is on record. The
 //! commands are those of docs/operations.md.
 
-use std::{fs, path::Path, time::Duration};
+use std::time::Duration;
 
 use anyhow::{Context, Result, ensure};
 use serde_json::json;
 use sluice_crds::{OperationResult, Phase, RolloutStatus};
 use sluice_e2e::{
     app::{App, SETUP_DEADLINE},
+    docs,
     follow::Follow,
     suite,
 };
@@ -131,10 +132,10 @@ async fn obeyed(app: &App, follow: &Follow, type_: &str) -> Result<RolloutStatus
 
 /// What the documented command for an operation writes.
 fn documented(type_: &str) -> Result<String> {
-    let docs = fs::read_to_string(Path::new(env!("CARGO_MANIFEST_DIR")).join("../docs/operations.md"))?;
-    let command = "kubectl patch rollouts.sluice.dev podinfo -n shop --type merge -p '{\"operation\":";
+    let lines = docs::kubectl_lines("operations.md")?;
+    let command = "patch rollouts.sluice.dev podinfo -n shop --type merge -p '{\"operation\":";
     let asks = format!("{{\"type\":\"{type_}\"");
-    let line = docs.lines().filter_map(|line| line.strip_prefix(command)).find(|rest| rest.starts_with(&asks));
+    let line = lines.iter().filter_map(|line| line.strip_prefix(command)).find(|rest| rest.starts_with(&asks));
     let line = line.with_context(|| format!("docs/operations.md has no command for {type_}"))?;
     Ok(line.strip_suffix("}'").context("not one object")?.to_owned())
 }

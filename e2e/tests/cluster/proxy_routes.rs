@@ -2,6 +2,7 @@
 
 use std::{
     net::{IpAddr, Ipv4Addr, SocketAddr},
+    sync::Arc,
     time::Duration,
 };
 
@@ -13,6 +14,7 @@ use hyper::client::conn::http2;
 use hyper_util::rt::{TokioExecutor, TokioIo};
 use k8s_openapi::api::core::v1::Node;
 use kube::{Api, api::ListParams};
+use rustls::{ClientConfig, ClientConnection, RootCertStore};
 use serde_json::{Value, json};
 use sluice_e2e::{
     app::SETUP_DEADLINE,
@@ -56,6 +58,16 @@ async fn a_grpc_route_is_attached_and_its_clients_are_told_what_is_wrong_in_thei
 
 #[tokio::test]
 async fn a_tcp_route_passes_connections_on() -> Result<()> {
+    connections_are_passed_on("TCP", b"hello").await
+}
+
+#[tokio::test]
+async fn a_tls_route_passes_tls_on_as_it_is() -> Result<()> {
+    connections_are_passed_on("TLS", &client_hello(HOST)?).await
+}
+
+/// What a client says comes back from a backend that repeats it.
+async fn connections_are_passed_on(protocol: &str, said: &[u8]) -> Result<()> {
     suite::run("l4", async |cluster, namespace| {
         let backend = TcpListener::bind((Ipv4Addr::UNSPECIFIED, 0)).await?;
         let port = backend.local_addr()?.port();
@@ -66,12 +78,13 @@ async fn a_tcp_route_passes_connections_on() -> Result<()> {
                 let _ = tokio::io::copy(&mut from, &mut to).await;
             }
         });
-        manifest::apply(&cluster.client, &l4_objects(&cluster, &namespace, "TCP", port).await?).await?;
-        accepted(&cluster, &namespace, "TCPRoute", "tcproutes", "echo").await?;
+        manifest::apply(&cluster.client, &l4_objects(&cluster, &namespace, protocol, port).await?).await?;
+        let (kind, plural) = (format!("{protocol}Route"), format!("{}routes", protocol.to_lowercase()));
+        accepted(&cluster, &namespace, &kind, &plural, "echo").await?;
         let address = SocketAddr::new(address(&cluster, &namespace).await?.ip(), 9000);
         until("an echo", SETUP_DEADLINE, async || {
-            let echo = tcp_echo(address).await;
-            Ok(when(echo.as_ref().is_ok_and(|echo| echo == "hello"), || format!("{echo:?}")))
+            let echo = tcp_echo(address, said).await;
+            Ok(when(echo.as_ref().is_ok_and(|echo| echo == said), || format!("{echo:?}")))
         })
         .await?;
         echoing.abort();
@@ -120,17 +133,22 @@ async fn udp_echo(address: SocketAddr) -> Result<Vec<u8>> {
 /// A Gateway with one listener, and a route to a port of this host.
 async fn l4_objects(cluster: &Cluster, namespace: &str, protocol: &str, port: u16) -> Result<Vec<Value>> {
     let meta = |name: &str| json!({"name": name, "namespace": namespace});
+    let transport = if protocol == "UDP" { "UDP" } else { "TCP" };
     let service = json!({"apiVersion": "v1", "kind": "Service", "metadata": meta("echo"),
-        "spec": {"ports": [{"port": 9000, "protocol": protocol}]}});
+        "spec": {"ports": [{"port": 9000, "protocol": transport}]}});
     let mut slice = json!({"apiVersion": "discovery.k8s.io/v1", "kind": "EndpointSlice", "metadata": meta("echo"),
-        "addressType": "IPv4", "ports": [{"name": "", "port": port, "protocol": protocol}],
+        "addressType": "IPv4", "ports": [{"name": "", "port": port, "protocol": transport}],
         "endpoints": [{"addresses": [node_address(cluster).await?], "conditions": {"ready": true}}]});
     slice["metadata"]["labels"] = json!({"kubernetes.io/service-name": "echo"});
-    let listener = json!({"name": "l4", "port": 9000, "protocol": protocol});
+    let mut listener = json!({"name": "l4", "port": 9000, "protocol": protocol});
+    let mut route = json!({"apiVersion": GATEWAY_API, "kind": format!("{protocol}Route"), "metadata": meta("echo"),
+        "spec": {"parentRefs": [{"name": "web"}], "rules": [{"backendRefs": [{"name": "echo", "port": 9000}]}]}});
+    if protocol == "TLS" {
+        listener["tls"] = json!({"mode": "Passthrough"});
+        route["spec"]["hostnames"] = json!([HOST]);
+    }
     let gateway = json!({"apiVersion": GATEWAY_API, "kind": "Gateway", "metadata": meta("web"),
         "spec": {"gatewayClassName": "sluice", "listeners": [listener]}});
-    let route = json!({"apiVersion": GATEWAY_API, "kind": format!("{protocol}Route"), "metadata": meta("echo"),
-        "spec": {"parentRefs": [{"name": "web"}], "rules": [{"backendRefs": [{"name": "echo", "port": 9000}]}]}});
     Ok(vec![service, slice, gateway, route])
 }
 
@@ -142,13 +160,23 @@ async fn node_address(cluster: &Cluster) -> Result<String> {
     Ok(internal.next().context("no node has an address")?.address)
 }
 
-async fn tcp_echo(address: SocketAddr) -> Result<String> {
+/// How a client begins TLS with a server.
+fn client_hello(server_name: &'static str) -> Result<Vec<u8>> {
+    let builder = ClientConfig::builder_with_provider(Arc::new(rustls::crypto::ring::default_provider()));
+    let builder = builder.with_safe_default_protocol_versions()?.with_root_certificates(RootCertStore::empty());
+    let mut client = ClientConnection::new(Arc::new(builder.with_no_client_auth()), server_name.try_into()?)?;
+    let mut hello = Vec::new();
+    client.write_tls(&mut hello)?;
+    Ok(hello)
+}
+
+async fn tcp_echo(address: SocketAddr, said: &[u8]) -> Result<Vec<u8>> {
     let exchange = async {
         let mut stream = TcpStream::connect(address).await?;
-        stream.write_all(b"hello").await?;
+        stream.write_all(said).await?;
         stream.shutdown().await?;
-        let mut echo = String::new();
-        stream.read_to_string(&mut echo).await?;
+        let mut echo = Vec::new();
+        stream.read_to_end(&mut echo).await?;
         anyhow::Ok(echo)
     };
     tokio::time::timeout(Duration::from_secs(5), exchange).await?

@@ -3,6 +3,7 @@
 use std::time::Duration;
 
 use anyhow::{Context, Result, ensure};
+use serde_json::json;
 use sluice_crds::{Phase, RolloutStatus, names};
 use sluice_e2e::{
     app::App,
@@ -21,17 +22,18 @@ const QUIET: Duration = Duration::from_secs(3);
 
 #[tokio::test]
 async fn five_percent_of_errors_are_rolled_back() -> Result<()> {
-    bad_version_is_rolled_back("0.05").await
+    bad_version_is_rolled_back("0.05", |_| Ok(())).await
 }
 
 #[tokio::test]
-async fn twenty_percent_of_errors_are_rolled_back() -> Result<()> {
-    bad_version_is_rolled_back("0.2").await
+async fn twenty_percent_of_errors_behind_a_listener_set_are_rolled_back() -> Result<()> {
+    bad_version_is_rolled_back("0.2", behind_a_listener_set).await
 }
 
-async fn bad_version_is_rolled_back(error_rate: &str) -> Result<()> {
+async fn bad_version_is_rolled_back(error_rate: &str, prepare: impl FnOnce(&mut App) -> Result<()>) -> Result<()> {
     suite::run("rollback", async |cluster, namespace| {
-        let app = suite::first_light(&cluster, &namespace)?;
+        let mut app = suite::first_light(&cluster, &namespace)?;
+        prepare(&mut app)?;
         let address = app.serve().await?;
         let (route, pods) = (app.route_spec().await?, app.pods_of("v1").await?);
         let follow = app.adopt().await?;
@@ -67,6 +69,22 @@ async fn bad_version_is_rolled_back(error_rate: &str) -> Result<()> {
         load.stop().await?.lost_nothing_but(Some("v3"))
     })
     .await
+}
+
+/// Has the route attached to a ListenerSet, whose listener is all that there is on the port.
+fn behind_a_listener_set(app: &mut App) -> Result<()> {
+    let gateway = &mut app.object_mut("Gateway")?["spec"];
+    gateway["allowedListeners"] = json!({"namespaces": {"from": "Same"}});
+    let own = json!([{"name": "own", "protocol": "HTTP", "port": 8080}]);
+    let listeners = std::mem::replace(&mut gateway["listeners"], own);
+    app.object_mut("HTTPRoute")?["spec"]["parentRefs"] = json!([{"kind": "ListenerSet", "name": "more"}]);
+    app.objects.push(json!({
+        "apiVersion": "gateway.networking.k8s.io/v1",
+        "kind": "ListenerSet",
+        "metadata": {"name": "more", "namespace": app.namespace},
+        "spec": {"parentRef": {"name": app.gateway}, "listeners": listeners},
+    }));
+    Ok(())
 }
 
 /// The Deployment declares v3 and runs v1: paused, with the pods that it had.

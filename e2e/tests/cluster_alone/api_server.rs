@@ -55,12 +55,6 @@ impl Scene {
         Ok((Self { app, follow, canaries, route }, load))
     }
 
-    async fn until_live(&self, weight: &str) -> Result<()> {
-        let is_live =
-            |status: &RolloutStatus| status.phase == Some(Phase::Stepping) && status.weight.as_deref() == Some(weight);
-        self.follow.until(weight, RUN_DEADLINE, is_live).await.map(drop)
-    }
-
     /// Sits an outage out, and sees the operator and the controller come back.
     async fn sit_out(&self, what: &str, outage: Outage, length: Duration) -> Result<()> {
         let began = Instant::now();
@@ -75,7 +69,7 @@ impl Scene {
     /// A good version is promoted though the API server is killed in its first step.
     async fn promoted_past_an_outage(&self, length: Duration) -> Result<()> {
         self.app.push("v2", "0").await?;
-        self.until_live("10%").await?;
+        self.follow.until_live("10%", RUN_DEADLINE).await?;
         self.sit_out("killed at 10%", Outage::stop(API_SERVER).await?, length).await?;
         self.promoted().await
     }
@@ -159,7 +153,7 @@ async fn away_for_five_seconds_it_changes_nothing() -> Result<()> {
     suite::run("away", async |cluster, namespace| {
         let (scene, load) = Scene::set(&cluster, &namespace).await?;
         scene.app.push("v2", "0").await?;
-        scene.until_live("10%").await?;
+        scene.follow.until_live("10%", RUN_DEADLINE).await?;
         scene.sit_out("silent at 10%", Outage::freeze(API_SERVER).await?, LENGTH).await?;
         scene.follow.until_phase(Phase::Promoting, RUN_DEADLINE).await?;
         scene.sit_out("killed in the promotion", Outage::stop(API_SERVER).await?, LENGTH).await?;
@@ -180,7 +174,7 @@ async fn away_for_a_minute_it_delays_a_promotion_and_a_rollback_and_no_more() ->
 
         let load = scene.app.load(scene.app.address().await?, 200.0)?;
         scene.app.push("v3", "0.5").await?;
-        scene.until_live("10%").await?;
+        scene.follow.until_live("10%", RUN_DEADLINE).await?;
         scene.sit_out("killed with a bad version", Outage::stop(API_SERVER).await?, LENGTH).await?;
         let goes_back = |status: &RolloutStatus| matches!(status.phase, Some(Phase::RollingBack | Phase::RolledBack));
         scene.follow.until("the decision", RECOVERED, goes_back).await?;

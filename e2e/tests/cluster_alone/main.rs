@@ -3,5 +3,8 @@
 mod api_server;
 mod course;
 mod crash;
+mod idle;
 mod no_policies;
+mod policy_lost;
 mod proxy_drain;
+mod uninstall;

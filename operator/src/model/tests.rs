@@ -29,6 +29,7 @@ spec:
   - {name: edge}
   - {name: other, namespace: infra, sectionName: https}
   - {name: silent}
+  - {kind: ListenerSet, name: edge}
   rules: [{name: all, backendRefs: [{name: podinfo, port: 80}]}]
 status:
   parents:
@@ -44,6 +45,11 @@ status:
     - {type: ResolvedRefs, status: 'True', observedGeneration: 4, reason: ResolvedRefs, message: ''}
   - parentRef: {name: gone}
     controllerName: example.com/gateway
+  - parentRef: {name: edge, group: gateway.networking.k8s.io, kind: ListenerSet}
+    controllerName: sluice.dev/gateway-controller
+    conditions:
+    - {type: Accepted, status: 'True', observedGeneration: 4, reason: Accepted, message: ''}
+    - {type: ResolvedRefs, status: 'True', observedGeneration: 4, reason: ResolvedRefs, message: ''}
 ";
 
 fn frozen() -> DynamicObject {
@@ -115,7 +121,11 @@ fn parents_speak_for_the_generation_that_they_have_seen() {
     assert_eq!((live.generation, live.resource_version.as_str()), (4, "9"));
     assert_eq!(live.rules[0]["name"], "all");
     let parents: Vec<_> = live.parents.iter().map(|p| (p.bundled, p.accepted, p.resolved, p.generation)).collect();
-    assert_eq!(parents, [(true, true, false, 3), (false, false, true, 4), (false, false, false, 0)]);
+    assert_eq!(
+        parents,
+        [(true, true, false, 3), (false, false, true, 4), (false, false, false, 0), (true, true, true, 4)],
+        "a Gateway and a ListenerSet of one name are two parents"
+    );
     assert_eq!(live.parents[1].message, "NotAllowed: by listeners");
     assert!(live.parents[2].message.contains("\"silent\""));
 }

@@ -132,13 +132,20 @@ fn accepts_trailers(headers: &HeaderMap) -> bool {
     })
 }
 
-/// Removes headers that many servers read as ones that the proxy sets, because to CGI `_` and `-` are the same.
+/// Headers besides [`HOP_BY_HOP`] that are the proxy's to set, or to read.
+const OURS: [HeaderName; 5] =
+    [header::CONTENT_LENGTH, header::EXPECT, header::FORWARDED, header::HOST, header::TRAILER];
+
+/// Removes what only the proxy may say about the client, and headers that many servers read as ones that are the proxy's,
+/// because to CGI `_` and `-` are the same.
 fn drop_impostors(headers: &mut HeaderMap) {
     let is_impostor = |name: &&HeaderName| {
-        name.as_str().contains('_') && {
-            let read_as = name.as_str().replace('_', "-");
-            read_as.starts_with("x-forwarded-") || read_as == "forwarded" || read_as == "host"
-        }
+        let name = name.as_str();
+        name.starts_with("x-forwarded-")
+            || (name.contains('_') && {
+                let read_as = name.replace('_', "-");
+                read_as.starts_with("x-forwarded-") || HOP_BY_HOP.iter().chain(&OURS).any(|known| *known == *read_as)
+            })
     };
     let impostors: Vec<HeaderName> = headers.keys().filter(is_impostor).cloned().collect();
     for name in impostors {
@@ -179,7 +186,7 @@ mod tests {
         let line =
             |(name, value): (&http::HeaderName, &HeaderValue)| format!("{name}: {}", value.to_str().expect("ascii"));
         let mut lines: Vec<_> =
-            head.headers.iter().map(line).filter(|line| !line.starts_with("x-forwarded-p")).collect();
+            head.headers.iter().map(line).filter(|line| !line.starts_with("x-forwarded-proto")).collect();
         lines.sort();
         lines
     }
@@ -210,9 +217,22 @@ mod tests {
             ("x-forwarded-for", "10.0.0.1"),
             ("x-forwarded-host", "evil"),
             ("x_forwarded_for", "10.0.0.1"),
+            ("x-forwarded-port", "443"),
+            ("x-forwarded-prefix", "/evil"),
             ("forwarded", "for=10.0.0.1"),
         ];
         assert_eq!(left("/", &headers), ABOUT);
+    }
+
+    #[test]
+    fn what_a_server_could_read_as_a_header_of_ours_goes() {
+        let impostors =
+            ["x_forwarded_host", "x-forwarded_proto", "content_length", "transfer_encoding", "http2_settings"];
+        for name in impostors {
+            assert_eq!(left("/", &[("host", "a"), (name, "1")]), ABOUT, "{name}");
+        }
+        let harmless = left("/", &[("host", "a"), ("my_header", "1")]);
+        assert!(harmless.contains(&"my_header: 1".to_owned()), "{harmless:?}");
     }
 
     #[test]

@@ -4,7 +4,8 @@
 pub mod path;
 pub mod scanner;
 
-use http::{HeaderMap, Method, StatusCode, Version, header, request};
+use http::uri::PathAndQuery;
+use http::{HeaderMap, HeaderValue, Method, StatusCode, Version, header, request};
 
 /// Most header fields of a request; each cookie crumb counts.
 pub const MAX_FIELDS: usize = 100;
@@ -46,17 +47,25 @@ pub fn check(head: &request::Parts) -> Result<(), Rejection> {
     if [Method::TRACE, Method::CONNECT].contains(&head.method) {
         return Err(Rejection::MethodNotAllowed);
     }
-    let target = head.uri.path_and_query().map_or(0, |target| target.as_str().len());
-    if target > MAX_TARGET_BYTES {
+    let target = head.uri.path_and_query().map_or("", PathAndQuery::as_str);
+    if target.len() > MAX_TARGET_BYTES {
         return Err(Rejection::TargetTooLong);
+    }
+    // HTTP/2 frames any byte, and HTTP/1 and `Location` do not.
+    if !target.is_ascii() {
+        return Err(Rejection::BadRequest);
     }
     if head.headers.len() > MAX_FIELDS {
         return Err(Rejection::TooLarge);
     }
-    if let Some(expectation) = head.headers.get(header::EXPECT)
-        && !expectation.as_bytes().eq_ignore_ascii_case(b"100-continue")
-    {
+    let continues = |expectation: &HeaderValue| expectation.as_bytes().eq_ignore_ascii_case(b"100-continue");
+    if !head.headers.get_all(header::EXPECT).iter().all(continues) {
         return Err(Rejection::ExpectationFailed);
+    }
+    // `*` speaks of the whole server, of which only OPTIONS can ask something.
+    let path = head.uri.path();
+    if !path.starts_with('/') && (path != "*" || head.method != Method::OPTIONS) {
+        return Err(Rejection::BadRequest);
     }
     check_host(head)?;
     if is_framed(&head.headers) { Ok(()) } else { Err(Rejection::BadRequest) }
@@ -68,11 +77,13 @@ fn check_host(head: &request::Parts) -> Result<(), Rejection> {
     if more.is_some() {
         return Err(Rejection::BadRequest);
     }
-    let plain = |byte: u8| byte.is_ascii_graphic() && !matches!(byte, b'/' | b'?' | b'#' | b'@' | b'\\' | b',');
-    if host.is_some_and(|host| !host.as_bytes().iter().copied().all(plain)) {
+    let plain = |byte: &u8| byte.is_ascii_graphic() && !matches!(byte, b'/' | b'?' | b'#' | b'@' | b'\\' | b',');
+    let authority = head.uri.authority();
+    let names = host.map(HeaderValue::as_bytes).into_iter().chain(authority.map(|name| name.as_str().as_bytes()));
+    if !names.flatten().all(plain) {
         return Err(Rejection::BadRequest);
     }
-    match (host, head.uri.authority()) {
+    match (host, authority) {
         (Some(host), Some(authority)) if !host.as_bytes().eq_ignore_ascii_case(authority.as_str().as_bytes()) => {
             Err(Rejection::BadRequest)
         }
@@ -123,7 +134,7 @@ mod tests {
     #[test]
     fn heads_are_taken_or_refused() {
         let bad = Err(Rejection::BadRequest);
-        let cases: [(&str, &Headers, _); 16] = [
+        let cases: [(&str, &Headers, _); 23] = [
             ("/", &[("host", "a")], Ok(())),
             ("/", &[("host", "a:80")], Ok(())),
             ("/", &[], bad),
@@ -133,6 +144,13 @@ mod tests {
             ("http://a/", &[("host", "a")], Ok(())),
             ("http://a/", &[], Ok(())),
             ("http://a/", &[("host", "b")], bad),
+            ("http://a:80/", &[("host", "a")], bad),
+            ("http://A/", &[("host", "a")], Ok(())),
+            ("http://user@a/", &[], bad),
+            ("http://user@a/", &[("host", "user@a")], bad),
+            ("*", &[("host", "a")], bad),
+            ("/é", &[("host", "a")], bad),
+            ("/?é", &[("host", "a")], bad),
             ("/", &[("host", "a"), ("transfer-encoding", "chunked")], Ok(())),
             ("/", &[("host", "a"), ("content-length", "5")], Ok(())),
             ("/", &[("host", "a"), ("content-length", "+5")], bad),
@@ -151,6 +169,11 @@ mod tests {
         assert_eq!(checked(&Method::TRACE, "/", &[("host", "a")]), Err(Rejection::MethodNotAllowed));
         let expecting = [("host", "a"), ("expect", "miracles")];
         assert_eq!(checked(&Method::GET, "/", &expecting), Err(Rejection::ExpectationFailed));
+        let twice = [("host", "a"), ("expect", "100-continue"), ("expect", "miracles")];
+        assert_eq!(checked(&Method::GET, "/", &twice), Err(Rejection::ExpectationFailed));
+        assert_eq!(checked(&Method::GET, "/", &[("host", "a"), ("expect", "100-Continue")]), Ok(()));
+        assert_eq!(checked(&Method::CONNECT, "a:443", &[("host", "a:443")]), Err(Rejection::MethodNotAllowed));
+        assert_eq!(checked(&Method::OPTIONS, "*", &[("host", "a")]), Ok(()));
         let long = format!("/{}", "a".repeat(MAX_TARGET_BYTES));
         assert_eq!(checked(&Method::GET, &long, &[("host", "a")]), Err(Rejection::TargetTooLong));
         let many = vec![("host", "a"); MAX_FIELDS + 1];

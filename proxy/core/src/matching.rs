@@ -39,7 +39,7 @@ impl Matcher {
 }
 
 /// Longest program of a regular expression, so that no route's author can make a data plane large.
-const REGEX_SIZE_LIMIT: usize = 64 * 1024;
+pub const REGEX_SIZE_LIMIT: usize = 64 * 1024;
 
 /// Compiles a pattern that must match the whole of its input, in linear time.
 pub(crate) fn whole_match(pattern: &str) -> Result<regex::Regex, regex::Error> {

@@ -11,12 +11,14 @@ use std::net::SocketAddr;
 use serde::{Deserialize, Serialize};
 
 pub use listener::{Clash, Listener, ListenerProtocol, Sharing, Taken, Transport};
-pub use tls::{Certificate, ClientValidation, PrivateKey, Termination};
+pub use tls::{Authorities, BackendTls, Certificate, ClientValidation, PrivateKey, SubjectName, Termination};
 
 /// One resource with its kind.
 #[derive(Clone, Debug, PartialEq, Eq, Serialize, Deserialize)]
 #[serde(tag = "kind")]
 pub enum Resource {
+    /// `backend-tls/<id>`
+    BackendTls(BackendTls),
     /// `certificate/<id>`
     Certificate(Certificate),
     /// `listener/<id>`
@@ -31,6 +33,7 @@ impl Resource {
     /// The key under which it replaces or removes an earlier one.
     pub fn key(&self) -> String {
         match self {
+            Self::BackendTls(tls) => format!("backend-tls/{}", tls.id),
             Self::Certificate(certificate) => format!("certificate/{}", certificate.id),
             Self::Listener(listener) => format!("listener/{}", listener.id),
             Self::Route(route) => format!("route/{}", route.id),
@@ -295,6 +298,10 @@ pub struct Backend {
     pub id: String,
     /// How requests are sent to it. What TCPRoutes and UDPRoutes send is passed on as it is.
     pub protocol: Protocol,
+    /// Id of how it is spoken to in TLS; none means in the clear. Where nothing of this id is there, nobody knows how, and
+    /// its share is answered 500.
+    #[serde(default, skip_serializing_if = "Option::is_none")]
+    pub tls: Option<String>,
     /// None ready or serving: its share is answered 503.
     pub endpoints: Vec<Endpoint>,
 }
@@ -309,7 +316,7 @@ pub fn backend_name(id: &str) -> &str {
 pub enum Protocol {
     /// HTTP/1.1
     Http1,
-    /// HTTP/2 with prior knowledge (`appProtocol: kubernetes.io/h2c`, and every backend of a GRPCRoute).
+    /// HTTP/2 (`appProtocol: kubernetes.io/h2c`, and every backend of a GRPCRoute): with prior knowledge, in TLS by ALPN.
     H2c,
 }
 
@@ -318,6 +325,7 @@ pub enum Protocol {
 pub struct Endpoint {
     /// Pod address and target port.
     pub address: SocketAddr,
-    /// False for an endpoint that is terminating and still serving: used only when none is ready (KEP-1669).
+    /// False for an endpoint that is used only when none is ready: it is terminating and still serving (KEP-1669), or it is
+    /// not ready after an outage of the API server, which may tell nothing of it.
     pub ready: bool,
 }

@@ -29,7 +29,7 @@ use crate::cells::{CellId, Cells};
 use crate::filter::{Cors, Filters, Redirection};
 use crate::matching::precedence::Precedence;
 use crate::matching::{Hosts, Matcher};
-use crate::model::{Certificate, ListenerProtocol, Protocol, Resource, Sharing, Termination, Transport};
+use crate::model::{BackendTls, Certificate, ListenerProtocol, Protocol, Resource, Sharing, Termination, Transport};
 use crate::pick::{self, Split};
 use crate::retry::Retry;
 use slots::Slots;
@@ -43,8 +43,9 @@ pub struct Snapshot {
     ports: Vec<((Transport, u16), Port)>,
     routes: Slots<[Rule]>,
     backends: Slots<Backend>,
-    /// Addresses that may get new requests, whichever backend they are of.
-    wanted: Arc<HashMap<(SocketAddr, Protocol), Readiness>>,
+    /// What may get new requests, whichever backend it is of.
+    wanted: Arc<HashMap<Target, Readiness>>,
+    backend_tls: Arc<BTreeMap<String, Arc<BackendTls>>>,
     certificates: Arc<BTreeMap<String, Arc<Certificate>>>,
 }
 
@@ -64,18 +65,21 @@ pub struct ListenerTable {
     pub protocol: ListenerProtocol,
     /// How TLS is ended.
     pub termination: Option<Arc<Termination>>,
+    /// Id of the certificate that backends are shown.
+    pub identity: Option<Arc<str>>,
     /// Port in the Gateway's spec.
     port: u16,
     hosts: Hosts<Arc<Vec<Candidate>>>,
 }
 
 impl ListenerTable {
-    fn find(&self, host: &str, path: &str, request: &request::Parts) -> Option<Matched> {
+    fn find(&self, host: &str, path: &str, request: &request::Parts) -> Option<Matched<'_>> {
         let mut candidates = self.hosts.matching(host).flat_map(|candidates| &**candidates);
         let Candidate { condition, route } =
             candidates.find(|candidate| candidate.condition.matcher.matches(path, request))?;
         let prefix = condition.matcher.path.prefix_len();
-        Some(Matched { route: *route, rule: condition.rule, listener_port: self.port, prefix })
+        let identity = self.identity.as_ref();
+        Some(Matched { route: *route, rule: condition.rule, listener_port: self.port, identity, prefix })
     }
 }
 
@@ -98,11 +102,13 @@ struct Condition {
 
 /// What a request matched.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
-pub struct Matched {
+pub struct Matched<'a> {
     route: u32,
     rule: u32,
     /// Port of the listener in the Gateway's spec.
     pub listener_port: u16,
+    /// Id of the certificate that backends are shown.
+    pub identity: Option<&'a Arc<str>>,
     /// Length of the path prefix that the rule matched, if it matched one.
     pub prefix: Option<usize>,
 }
@@ -193,10 +199,30 @@ pub struct Backend {
     pub id: Arc<str>,
     /// How it is spoken to.
     pub protocol: Protocol,
+    /// Id of how that is done in TLS.
+    pub tls: Option<Arc<str>>,
     /// Endpoints for new requests: the ready ones, or, when none is, those that still serve while they terminate.
     pub endpoints: Box<[SocketAddr]>,
     /// Of all its endpoints.
     readiness: Readiness,
+}
+
+impl Backend {
+    /// One of its addresses.
+    pub fn target(&self, address: SocketAddr) -> Target {
+        Target { address, protocol: self.protocol, tls: self.tls.clone() }
+    }
+}
+
+/// An address, and how it is spoken to: a connection that was made for one way is of no use for another.
+#[derive(Clone, Debug, PartialEq, Eq, Hash)]
+pub struct Target {
+    /// The address.
+    pub address: SocketAddr,
+    /// What is spoken.
+    pub protocol: Protocol,
+    /// Id of how that is done in TLS.
+    pub tls: Option<Arc<str>>,
 }
 
 /// Whether an address gets new requests because it is ready or because nothing else is.
@@ -235,21 +261,31 @@ impl Snapshot {
         Some(self.port(Transport::Tcp, bind_port)?.sharing)
     }
 
-    /// The rule for what comes to a port with one listener and is passed on as it is: that of the oldest route.
-    pub fn passing_rule(&self, transport: Transport, bind_port: u16) -> Option<&Rule> {
-        let listener = self.port(transport, bind_port)?.listeners.matching("").next()?;
-        let Candidate { condition, route } = listener.hosts.matching("").next()?.first()?;
-        self.routes.get(*route)?.get(condition.rule as usize)
+    /// The listener for a client's server name in lower case, which is empty where it has none.
+    pub fn listener<'a>(
+        &'a self,
+        transport: Transport,
+        bind_port: u16,
+        server_name: &'a str,
+    ) -> Option<&'a ListenerTable> {
+        self.port(transport, bind_port)?.listeners.matching(server_name).next().map(|listener| &**listener)
     }
 
-    /// The listener for a client's server name in lower case, which is empty where it has none.
-    pub fn listener<'a>(&'a self, bind_port: u16, server_name: &'a str) -> Option<&'a ListenerTable> {
-        self.port(Transport::Tcp, bind_port)?.listeners.matching(server_name).next().map(|listener| &**listener)
+    /// The rule for what comes to a listener of this snapshot and is passed on as it is: of the routes with the most specific
+    /// host name that fits, that of the oldest.
+    pub fn passing_rule(&self, listener: &ListenerTable, server_name: &str) -> Option<&Rule> {
+        let Candidate { condition, route } = listener.hosts.matching(server_name).next()?.first()?;
+        self.routes.get(*route)?.get(condition.rule as usize)
     }
 
     /// Every listener.
     pub fn listeners(&self) -> impl Iterator<Item = &ListenerTable> {
         self.ports.iter().flat_map(|(_, port)| port.listeners.values()).map(|listener| &**listener)
+    }
+
+    /// How backends are spoken to in TLS, by id.
+    pub fn backend_tls(&self) -> impl Iterator<Item = &Arc<BackendTls>> {
+        self.backend_tls.values()
     }
 
     /// The certificate of this id.
@@ -260,14 +296,14 @@ impl Snapshot {
     /// The rule for a request that arrived on `bind_port` for `host` (normalised) and will be forwarded as `path`.
     /// `listener` is the id of that which the client's server name chose, if it chose one: a connection may have been
     /// made for other hosts than those that it is used for.
-    pub fn route(
-        &self,
+    pub fn route<'a>(
+        &'a self,
         bind_port: u16,
         listener: Option<&str>,
         host: &str,
         path: &str,
         request: &request::Parts,
-    ) -> Result<Matched, Unmatched> {
+    ) -> Result<Matched<'a>, Unmatched> {
         let port = self.port(Transport::Tcp, bind_port).ok_or(Unmatched::NoRoute)?;
         let owner = port.listeners.matching(host).next().ok_or(Unmatched::NoRoute)?;
         if listener.is_some_and(|listener| *listener != *owner.id) {
@@ -277,7 +313,7 @@ impl Snapshot {
     }
 
     /// The rule that was matched in this snapshot; none for what was matched in another one.
-    pub fn rule(&self, matched: Matched) -> Option<&Rule> {
+    pub fn rule(&self, matched: Matched<'_>) -> Option<&Rule> {
         self.routes.get(matched.route)?.get(matched.rule as usize)
     }
 
@@ -291,9 +327,9 @@ impl Snapshot {
         self.backends.get(mirror.slot)
     }
 
-    /// Whether and why an address gets new requests.
-    pub fn readiness(&self, address: SocketAddr, protocol: Protocol) -> Option<Readiness> {
-        self.wanted.get(&(address, protocol)).copied()
+    /// Whether and why an address gets new requests in this way.
+    pub fn readiness(&self, target: &Target) -> Option<Readiness> {
+        self.wanted.get(target).copied()
     }
 
     /// Every arm of every rule.

@@ -23,6 +23,9 @@ pub struct GatewaySpec {
     /// Addresses asked for.
     #[serde(default, skip_serializing_if = "Vec::is_empty")]
     pub addresses: Vec<GatewayAddress>,
+    /// Which ListenerSets may add listeners; none by default.
+    #[serde(default, skip_serializing_if = "Option::is_none")]
+    pub allowed_listeners: Option<AllowedListeners>,
     /// Labels, annotations and parameters of what is made for the Gateway.
     #[serde(default, skip_serializing_if = "Option::is_none")]
     pub infrastructure: Option<GatewayInfrastructure>,
@@ -64,6 +67,14 @@ pub struct ListenerAllowedRoutes {
     /// Default: all that the protocol allows.
     #[serde(default, skip_serializing_if = "Vec::is_empty")]
     pub kinds: Vec<RouteGroupKind>,
+}
+
+/// Which ListenerSets may add listeners to a Gateway.
+#[derive(Clone, Debug, Default, PartialEq, Serialize, Deserialize)]
+pub struct AllowedListeners {
+    /// Those of these namespaces.
+    #[serde(default, skip_serializing_if = "Option::is_none")]
+    pub namespaces: Option<NamespaceSelection>,
 }
 
 /// A choice of namespaces.

@@ -11,18 +11,21 @@
 //! back as they were.
 #![forbid(unsafe_code)]
 
+mod backend_tls_policy;
 mod gateway;
 mod gateway_class;
 mod grpc_route;
 mod http_route;
 mod l4_route;
+mod listener_set;
 mod reference_grant;
 mod shared;
 mod tls;
 
+pub use backend_tls_policy::{BackendTlsPolicy, BackendTlsPolicySpec, BackendValidation, PolicyTarget, SubjectAltName};
 pub use gateway::{
-    Gateway, GatewayAddress, GatewayInfrastructure, GatewaySpec, Listener, ListenerAllowedRoutes, NamespaceSelection,
-    RouteGroupKind,
+    AllowedListeners, Gateway, GatewayAddress, GatewayInfrastructure, GatewaySpec, Listener, ListenerAllowedRoutes,
+    NamespaceSelection, RouteGroupKind,
 };
 pub use gateway_class::{GatewayClass, GatewayClassSpec};
 pub use grpc_route::{GrpcMethodMatch, GrpcRoute, GrpcRouteMatch, GrpcRouteRule, GrpcRouteSpec};
@@ -31,7 +34,8 @@ pub use http_route::{
     PathModifier, RedirectFilter, RewriteFilter, RouteFilter, RouteMatch, RouteRetry, RouteRule, RouteTimeouts,
     ValueMatch,
 };
-pub use l4_route::{L4RouteRule, TcpRoute, TcpRouteSpec, UdpRoute, UdpRouteSpec};
+pub use l4_route::{L4RouteRule, TcpRoute, TcpRouteSpec, TlsRoute, TlsRouteSpec, UdpRoute, UdpRouteSpec};
+pub use listener_set::{ListenerSet, ListenerSetSpec};
 pub use reference_grant::{GrantFrom, GrantTo, ReferenceGrant, ReferenceGrantSpec};
 pub use shared::{ParentReference, Unknown};
 pub use tls::{

@@ -50,7 +50,7 @@ pub const PASSAGES: Series = Series {
     name: "sluice_proxy_passages_open",
     kind: Kind::Gauge,
     labels: BACKEND,
-    help: "Connections of TCPRoutes and flows of UDPRoutes that are open to the backend",
+    help: "Connections of TCPRoutes and TLSRoutes and flows of UDPRoutes that are open to the backend",
 };
 
 /// Bytes of what is passed on as it is.
@@ -58,7 +58,7 @@ pub const PASSAGE_BYTES: Series = Series {
     name: "sluice_proxy_passage_bytes_total",
     kind: Kind::Counter,
     labels: &["route", "rule", "backend", "direction"],
-    help: "Bytes passed on from clients (received) and to them (sent) by TCPRoutes and UDPRoutes",
+    help: "Bytes passed on from clients (received) and to them (sent) by TCPRoutes, TLSRoutes and UDPRoutes",
 };
 
 /// UDP flows that were too many.
@@ -67,6 +67,14 @@ pub const FLOWS_EVICTED: Series = Series {
     kind: Kind::Counter,
     labels: &[],
     help: "Flows of UDPRoutes that were given up because there were as many as there may be",
+};
+
+/// Limits that clients met.
+pub const LIMIT_HITS: Series = Series {
+    name: "sluice_proxy_limit_hits_total",
+    kind: Kind::Counter,
+    labels: &["limit"],
+    help: "How often a client was turned away at a limit (docs/proxy-limits.md)",
 };
 
 /// Live connections of clients.
@@ -106,7 +114,7 @@ pub const CPU_SECONDS: Series = Series {
 };
 
 /// Every family, in the order of export.
-pub const SERIES: [&Series; 13] = [
+pub const SERIES: [&Series; 14] = [
     &REQUESTS,
     &REQUEST_DURATION,
     &IN_FLIGHT,
@@ -115,6 +123,7 @@ pub const SERIES: [&Series; 13] = [
     &PASSAGES,
     &PASSAGE_BYTES,
     &FLOWS_EVICTED,
+    &LIMIT_HITS,
     &CONNECTIONS,
     &CONFIG_UPDATE,
     &BUILD,

@@ -5,7 +5,7 @@ use std::fmt::Write;
 use crate::{DURATION_BOUNDS_MS, SERIES, Series, controller, operator};
 
 /// What each label holds, and what bounds the number of its values.
-const LABELS: [(&str, &str); 22] = [
+const LABELS: [(&str, &str); 23] = [
     ("namespace, rollout", "the Rollout; its series go when it does"),
     ("workload, service", "names of the Rollout's Deployment and of the Service that its routes name"),
     (
@@ -31,6 +31,7 @@ const LABELS: [(&str, &str); 22] = [
     ("backend", "`NAMESPACE/SERVICE:PORT`; that of a canary ends its Service's name with `-canary`"),
     ("direction", "`received` from clients or `sent` to them"),
     ("code_class", "`1xx` to `5xx`"),
+    ("limit", "`connections`, `framing`, `head`, `resets`, `slow_body` or `slow_head`"),
 ];
 
 const HEAD: &str = "\

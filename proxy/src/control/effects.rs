@@ -1,10 +1,12 @@
 //! What follows a translation: Services and status. It runs beside the translation, so that a slow API server delays no
 //! configuration.
 
-use std::{convert::Infallible, sync::Arc, time::Duration};
+use std::{collections::BTreeMap, convert::Infallible, sync::Arc, time::Duration};
 
 use jiff::{Timestamp, Unit};
+use k8s_openapi::api::core::v1::Service;
 use kube::{Client, Resource, core::NamespaceResourceScope};
+use serde_json::Value;
 use tokio::{
     sync::watch,
     time::{Instant, sleep_until},
@@ -14,13 +16,13 @@ use crate::control::{
     args::Args,
     fleet::{Fleet, Progress},
     metrics::Metrics,
-    objects::{AnyRoute, Objects, RouteKind},
+    objects::{AnyRoute, Name, Objects, RouteKind},
     protect::protect,
     publish::{Published, Publisher},
     server::Control,
     services::{self, Services, alias::Aliases},
     status::{self, Reach},
-    translate::{RoutePlan, Translation},
+    translate::Translation,
     watch::Caches,
     writer::{StatusWriter, WithStatus},
 };
@@ -134,44 +136,73 @@ impl Effects {
             if gateway.metadata.generation != Some(plan.generation) {
                 continue;
             }
-            let service =
-                own.get(&services::service_name(name)).filter(|s| services::gateway_of(s).as_ref() == Some(name));
-            let reach = Reach {
-                progress: progress.clone(),
-                addresses: service.map(|service| services::addresses(service)).unwrap_or_default(),
-                ports: service.map(|service| services::ports_of(service).into_keys().collect()).unwrap_or_default(),
-                refused: services.refused.get(name).cloned(),
-            };
+            let reach = reach(&own, name, progress, services);
             let wanted = |live: &_| Some(status::gateway(live, plan, &reach, published, &now));
             let api = self.writer.api(&name.namespace);
             self.writer.write(&api, &**gateway, plan.generation, wanted).await;
         }
+        for (name, plan) in &translation.listener_sets {
+            let found = objects.listener_sets.get(name).zip(translation.gateways.get(&plan.gateway));
+            let Some((set, gateway)) = found.filter(|(set, _)| set.metadata.generation == Some(plan.generation)) else {
+                continue;
+            };
+            let reach = reach(&own, &plan.gateway, progress, services);
+            let wanted = |live: &_| Some(status::listener_set(live, (name, plan), gateway, &reach, published, &now));
+            let api = self.writer.api(&name.namespace);
+            self.writer.write(&api, &**set, plan.generation, wanted).await;
+        }
         self.write_routes(translation, objects, &now).await;
+        for (name, plan) in &translation.policies {
+            let (policy, controller) = (objects.backend_tls_policies.get(name), self.controller.clone());
+            let wanted = |live: &_| status::policy(live, plan, &controller, &now);
+            self.write_to(policy, plan.generation, wanted).await;
+        }
     }
 
     async fn write_routes(&mut self, translation: &Translation, objects: &Objects, now: &str) {
+        let controller = self.controller.clone();
         for (name, plan) in &translation.routes {
-            match name.kind {
-                RouteKind::Grpc => self.write_route(objects.grpc_routes.get(&name.name), plan, now).await,
-                RouteKind::Http => self.write_route(objects.http_routes.get(&name.name), plan, now).await,
-                RouteKind::Tcp => self.write_route(objects.tcp_routes.get(&name.name), plan, now).await,
-                RouteKind::Udp => self.write_route(objects.udp_routes.get(&name.name), plan, now).await,
+            let (name, kind, generation) = (&name.name, name.kind, plan.generation);
+            let wanted = |live: &_| status::route(live, plan, &controller, now);
+            match kind {
+                RouteKind::Grpc => self.write_to(objects.grpc_routes.get(name), generation, wanted).await,
+                RouteKind::Http => self.write_to(objects.http_routes.get(name), generation, wanted).await,
+                RouteKind::Tcp => self.write_to(objects.tcp_routes.get(name), generation, wanted).await,
+                RouteKind::Tls => self.write_to(objects.tls_routes.get(name), generation, wanted).await,
+                RouteKind::Udp => self.write_to(objects.udp_routes.get(name), generation, wanted).await,
             }
         }
     }
 
-    async fn write_route<K>(&mut self, route: Option<&Arc<K>>, plan: &RoutePlan, now: &str)
+    /// Writes the status of an object that is still of this generation.
+    async fn write_to<K>(&mut self, object: Option<&Arc<K>>, generation: i64, wanted: impl Fn(&Value) -> Option<Value>)
     where
         K: WithStatus + Resource<Scope = NamespaceResourceScope>,
     {
-        let Some(route) = route else { return };
-        let metadata = route.meta();
-        if metadata.generation != Some(plan.generation) || metadata.deletion_timestamp.is_some() {
+        let Some(object) = object else { return };
+        let metadata = object.meta();
+        if metadata.generation != Some(generation) || metadata.deletion_timestamp.is_some() {
             return;
         }
         let api = self.writer.api(metadata.namespace.as_deref().unwrap_or_default());
-        let wanted = |live: &_| status::route(live, plan, &self.controller, now);
-        self.writer.write(&api, &**route, plan.generation, wanted).await;
+        self.writer.write(&api, &**object, generation, wanted).await;
+    }
+}
+
+/// Where a Gateway is reached.
+fn reach(
+    own: &BTreeMap<String, Arc<Service>>,
+    gateway: &Name,
+    progress: &Progress,
+    outcome: &services::Outcome,
+) -> Reach {
+    let service = own.get(&services::service_name(gateway));
+    let service = service.filter(|service| services::gateway_of(service).as_ref() == Some(gateway));
+    Reach {
+        progress: progress.clone(),
+        addresses: service.map(|service| services::addresses(service)).unwrap_or_default(),
+        ports: service.map(|service| services::ports_of(service).into_keys().collect()).unwrap_or_default(),
+        refused: outcome.refused.get(gateway).cloned(),
     }
 }
 
@@ -190,7 +221,10 @@ fn uids(objects: &Objects) -> Vec<&str> {
     let classes = objects.classes.iter().map(|object| &object.metadata);
     let gateways = objects.gateways.values().map(|object| &object.metadata);
     let routes = objects.routes().map(AnyRoute::metadata);
-    classes.chain(gateways).chain(routes).filter_map(|metadata| metadata.uid.as_deref()).collect()
+    let policies = objects.backend_tls_policies.values().map(|object| &object.metadata);
+    let sets = objects.listener_sets.values().map(|object| &object.metadata);
+    let all = classes.chain(gateways).chain(sets).chain(routes).chain(policies);
+    all.filter_map(|metadata| metadata.uid.as_deref()).collect()
 }
 
 /// The time as conditions have it: in whole seconds.

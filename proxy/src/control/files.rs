@@ -9,26 +9,43 @@ use std::{
 };
 
 use anyhow::{Context as _, anyhow, bail};
-use k8s_openapi::{ByteString, api::core::v1::Secret};
+use k8s_openapi::{
+    ByteString,
+    api::core::v1::{Namespace, Secret},
+};
 use serde::de::DeserializeOwned;
 use serde_json::{Value, json};
+use serde_saphyr::Spanned;
 use sluice_gateway_types::GatewayClass;
 use sluice_proxy_core::model::Resource;
 
 use crate::control::{
+    findings::{self, Finding},
     objects::{Name, Objects},
     ports::PortAllocations,
-    translate::{self, Translation},
+    translate::{self, address::AddressPool},
 };
 
 /// The controller that the Gateways of a folder belong to.
 const CONTROLLER: &str = "sluice.dev/gateway-controller";
 
-/// What a data plane serves for the manifests in a folder. What they ask for and do not get is logged.
-pub fn resources(dir: &Path) -> anyhow::Result<Vec<Resource>> {
-    let translation = translate::translate(&load(dir)?, &PortAllocations::identity(), CONTROLLER);
-    complain(&translation);
-    Ok(translation.resources.into_values().collect())
+/// What the manifests of a folder come to.
+#[derive(Debug)]
+pub struct Folder {
+    /// What a data plane serves for them, by key.
+    pub resources: BTreeMap<String, Resource>,
+    /// What is said of them.
+    pub findings: Vec<Finding>,
+}
+
+impl Folder {
+    /// Reads and translates the manifests.
+    pub fn read(dir: &Path) -> anyhow::Result<Self> {
+        let objects = load(dir)?;
+        let translation = translate::translate(&objects, &PortAllocations::identity(), CONTROLLER);
+        let findings = findings::findings(&objects, &translation, CONTROLLER)?;
+        Ok(Self { resources: translation.resources, findings })
+    }
 }
 
 /// Reads every `.yaml`, `.yml` and `.json` file of a folder. A folder without a GatewayClass means that every Gateway in it
@@ -46,6 +63,8 @@ pub fn load(dir: &Path) -> anyhow::Result<Objects> {
         add(&mut objects, &text).with_context(|| format!("cannot use {}", path.display()))?;
     }
     objects.any_endpoint = true;
+    // Which addresses there are to be asked for is for whoever installs the controller to say.
+    objects.address_pools = AddressPool::EVERYTHING.to_vec();
     Ok(complete(objects))
 }
 
@@ -64,51 +83,63 @@ fn complete(mut objects: Objects) -> Objects {
             sluice_gateway_types::GatewayClassSpec { controller_name: CONTROLLER.to_owned(), parameters_ref: None };
         objects.classes = names.iter().map(|name| Arc::new(GatewayClass::new(name, spec.clone()))).collect();
     }
-    let used: Vec<_> =
-        objects.gateways.keys().cloned().chain(objects.routes().map(|route| Name::of(route.metadata()))).collect();
-    for name in used {
+    let routes = objects.routes().map(|route| Name::of(route.metadata()));
+    let used = objects.gateways.keys().chain(objects.listener_sets.keys()).cloned();
+    for name in used.chain(routes).collect::<Vec<_>>() {
         objects.namespaces.entry(name.namespace).or_default();
     }
     objects
 }
 
 fn add(objects: &mut Objects, text: &str) -> anyhow::Result<()> {
-    let documents: Vec<Value> = serde_saphyr::from_multiple(text)?;
-    for document in documents {
-        match document["items"].as_array().filter(|_| document["kind"] == "List") {
-            Some(items) => items.iter().try_for_each(|item| add_one(objects, item.clone()))?,
-            None if document.is_null() => {}
-            None => add_one(objects, document)?,
-        }
+    let mut reader = text.as_bytes();
+    for (document, number) in serde_saphyr::read::<_, Spanned<Value>>(&mut reader).zip(1..) {
+        let document = document.map_err(|error| anyhow!("document {number}: {}", error.without_snippet()))?;
+        let line = document.referenced.line();
+        add_document(objects, document.value).with_context(|| format!("document {number} (line {line})"))?;
+    }
+    Ok(())
+}
+
+fn add_document(objects: &mut Objects, document: Value) -> anyhow::Result<()> {
+    let Some(items) = document["items"].as_array().filter(|_| document["kind"] == "List") else {
+        return add_one(objects, document);
+    };
+    for (index, item) in items.iter().enumerate() {
+        add_one(objects, item.clone()).with_context(|| format!("items[{index}]"))?;
     }
     Ok(())
 }
 
 fn add_one(objects: &mut Objects, mut object: Value) -> anyhow::Result<()> {
-    let kind = object["kind"].as_str().ok_or_else(|| anyhow!("an object has no kind"))?.to_owned();
-    let name = object["metadata"]["name"].as_str().ok_or_else(|| anyhow!("a {kind} has no name"))?.to_owned();
+    let kind = object["kind"].as_str().ok_or_else(|| anyhow!("kind: it is missing"))?.to_owned();
+    let name =
+        object["metadata"]["name"].as_str().ok_or_else(|| anyhow!("{kind}: metadata.name: it is missing"))?.to_owned();
     if !["GatewayClass", "Namespace"].contains(&kind.as_str()) && object["metadata"]["namespace"].is_null() {
         object["metadata"]["namespace"] = json!("default");
     }
     let namespace = object["metadata"]["namespace"].as_str().unwrap_or_default();
     let key = Name::new(namespace, &name);
     match kind.as_str() {
+        "BackendTLSPolicy" => drop(objects.backend_tls_policies.insert(key.clone(), Arc::new(read(object, &key)?))),
         "EndpointSlice" => objects.add_slice(Arc::new(read(object, &key)?)),
         "Gateway" => drop(objects.gateways.insert(key.clone(), Arc::new(read(object, &key)?))),
         "GatewayClass" => objects.classes.push(Arc::new(read(object, &key)?)),
         "GRPCRoute" => drop(objects.grpc_routes.insert(key.clone(), Arc::new(read(object, &key)?))),
         "HTTPRoute" => drop(objects.http_routes.insert(key.clone(), Arc::new(read(object, &key)?))),
+        "ListenerSet" => drop(objects.listener_sets.insert(key.clone(), Arc::new(read(object, &key)?))),
         "Namespace" => {
-            let labels: Option<BTreeMap<String, String>> = serde_json::from_value(object["metadata"]["labels"].take())?;
-            objects.namespaces.insert(name, labels.unwrap_or_default());
+            let namespace: Namespace = read(object, &key)?;
+            objects.namespaces.insert(name, namespace.metadata.labels.unwrap_or_default());
         }
         "ConfigMap" => drop(objects.config_maps.insert(key.clone(), Arc::new(read(object, &key)?))),
         "Secret" => drop(objects.secrets.insert(key.clone(), Arc::new(secret(object, &key)?))),
         "ReferenceGrant" => objects.grants.push(Arc::new(read(object, &key)?)),
         "Service" => drop(objects.services.insert(key.clone(), Arc::new(read(object, &key)?))),
         "TCPRoute" => drop(objects.tcp_routes.insert(key.clone(), Arc::new(read(object, &key)?))),
+        "TLSRoute" => drop(objects.tls_routes.insert(key.clone(), Arc::new(read(object, &key)?))),
         "UDPRoute" => drop(objects.udp_routes.insert(key.clone(), Arc::new(read(object, &key)?))),
-        other => bail!("objects of kind {other} are not supported"),
+        other => bail!("kind: {other} is not supported"),
     }
     Ok(())
 }
@@ -122,33 +153,22 @@ fn secret(object: Value, name: &Name) -> anyhow::Result<Secret> {
     Ok(secret)
 }
 
+/// The object as its kind; an error names the field.
 fn read<K: DeserializeOwned>(object: Value, name: &Name) -> anyhow::Result<K> {
-    serde_json::from_value(object).with_context(|| format!("cannot read {name}"))
-}
-
-fn complain(translation: &Translation) {
-    for (name, gateway) in &translation.gateways {
-        let listeners = gateway.listeners.iter().flat_map(|listener| [&listener.accepted, &listener.resolved]);
-        for condition in listeners.chain([&gateway.accepted]) {
-            if !condition.holds {
-                tracing::warn!(gateway = %name, reason = condition.reason, "{}: {}", condition.kind, condition.message);
-            }
-        }
-    }
-    for (name, route) in &translation.routes {
-        for condition in route.parents.iter().flat_map(|parent| [&parent.accepted, &parent.resolved]) {
-            if !condition.holds {
-                tracing::warn!(route = %name, reason = condition.reason, "{}: {}", condition.kind, condition.message);
-            }
-        }
-    }
+    let subject = format!("{} {name}", object["kind"].as_str().unwrap_or_default());
+    serde_path_to_error::deserialize(object).map_err(|error| {
+        let path = error.path().to_string();
+        // Of the object itself there is no path.
+        let place = if path == "." { String::new() } else { format!("{path}: ") };
+        anyhow!("{subject}: {place}{}", error.into_inner())
+    })
 }
 
 #[cfg(test)]
 mod tests {
     use sluice_proxy_core::model::Resource;
 
-    use super::{parse, resources, translate};
+    use super::{Folder, parse, translate};
     use crate::control::ports::PortAllocations;
 
     const MANIFESTS: &str = "
@@ -178,7 +198,7 @@ endpoints: [{addresses: [127.0.0.1]}]
     fn endpoints<'a>(resources: impl IntoIterator<Item = &'a Resource>) -> Vec<String> {
         let backends = resources.into_iter().filter_map(|resource| match resource {
             Resource::Backend(backend) => Some(&backend.endpoints),
-            Resource::Certificate(_) | Resource::Listener(_) | Resource::Route(_) => None,
+            Resource::BackendTls(_) | Resource::Certificate(_) | Resource::Listener(_) | Resource::Route(_) => None,
         });
         backends.flatten().map(|endpoint| endpoint.address.to_string()).collect()
     }
@@ -188,10 +208,41 @@ endpoints: [{addresses: [127.0.0.1]}]
         let dir = std::env::temp_dir().join(format!("sluice-folder-{}", std::process::id()));
         std::fs::create_dir_all(&dir).unwrap();
         std::fs::write(dir.join("all.yaml"), MANIFESTS).unwrap();
-        assert_eq!(endpoints(&resources(&dir).unwrap()), ["127.0.0.1:3000"]);
+        assert_eq!(endpoints(Folder::read(&dir).unwrap().resources.values()), ["127.0.0.1:3000"]);
         std::fs::remove_dir_all(&dir).unwrap();
         let of_tenant =
             translate::translate(&parse(MANIFESTS).unwrap(), &PortAllocations::identity(), super::CONTROLLER);
         assert!(endpoints(of_tenant.resources.values()).is_empty());
+    }
+
+    #[test]
+    fn what_cannot_be_read_is_told_with_its_document_and_field() {
+        let route = |spec: &str| format!("{MANIFESTS}---\nkind: HTTPRoute\nmetadata: {{name: bad}}\nspec: {spec}\n");
+        for (text, problem) in [
+            (
+                route("{parentRefs: [{namespace: shop}]}"),
+                "HTTPRoute default/bad: spec.parentRefs[0]: missing field `name`",
+            ),
+            (
+                route("{rules: [{backendRefs: [{name: app, port: http}]}]}"),
+                "HTTPRoute default/bad: spec.rules[0].backendRefs[0].port: invalid type: string \"http\", expected i32",
+            ),
+            (
+                format!("{MANIFESTS}---\nkind: HTTPRoute\nmetadata: {{name: bad}}\n"),
+                "HTTPRoute default/bad: missing field `spec`",
+            ),
+            (format!("{MANIFESTS}---\nmetadata: {{name: bad}}\n"), "kind: it is missing"),
+            (format!("{MANIFESTS}---\nkind: Gateway\n"), "Gateway: metadata.name: it is missing"),
+            (format!("{MANIFESTS}---\nkind: Job\nmetadata: {{name: bad}}\n"), "kind: Job is not supported"),
+            (
+                format!("{MANIFESTS}---\nkind: List\nitems: [{{kind: Job, metadata: {{name: bad}}}}]\n"),
+                "items[0]: kind: Job is not supported",
+            ),
+        ] {
+            let error = format!("{:#}", parse(&text).unwrap_err());
+            assert_eq!(error, format!("document 5 (line 24): {problem}"));
+        }
+        let error = format!("{:#}", parse(&format!("{MANIFESTS}---\nkind: [\n")).unwrap_err());
+        assert!(error.starts_with("document 5: ") && error.contains("line 2"), "{error}");
     }
 }

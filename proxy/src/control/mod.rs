@@ -14,11 +14,15 @@ pub mod auth;
 pub mod counters;
 pub mod effects;
 pub mod files;
+pub mod findings;
 pub mod fleet;
+#[cfg(test)]
+mod golden;
 mod guard;
 pub mod lookups;
 pub mod metrics;
 pub mod objects;
+pub mod outage;
 pub mod ports;
 pub mod protect;
 pub mod publish;
@@ -36,8 +40,8 @@ use anyhow::Context as _;
 use kube::{Client, Config};
 use tokio::{
     signal::unix::{SignalKind, signal},
-    sync::{Notify, watch as channel},
-    time::{sleep, sleep_until},
+    sync::watch as channel,
+    time::{Instant, sleep, sleep_until},
 };
 use tonic::transport::{Server, ServerTlsConfig};
 
@@ -126,8 +130,7 @@ async fn work(
     serving: channel::Sender<BTreeSet<String>>,
     ready: channel::Sender<bool>,
 ) -> anyhow::Result<()> {
-    let changed = Arc::new(Notify::new());
-    let caches = Caches::start(client, &args.namespace, &changed).await?;
+    let caches = Caches::start(client, &args.namespace).await?;
     let (translated, translation) = channel::channel(Arc::new(Translation::default()));
     let effects = Effects::new(args, client, control);
     let translating = async {
@@ -135,10 +138,11 @@ async fn work(
         let mut lookups = Lookups::new(client);
         loop {
             serving.send_replace(caches.pods().serving);
-            let translation = step(args, control, &caches, &mut lookups, &mut ports).await?;
+            let aftermath = caches.aftermath();
+            let translation = step(args, control, &caches, aftermath.is_some(), &mut lookups, &mut ports).await?;
             translated.send_replace(Arc::new(translation));
             ready.send_replace(true);
-            wait(&changed, &mut lookups).await;
+            wait(&caches, &mut lookups, aftermath).await;
         }
     };
     tokio::select! {
@@ -148,11 +152,15 @@ async fn work(
 }
 
 /// Waits for a change of anything that was translated.
-async fn wait(changed: &Notify, lookups: &mut Lookups) {
+async fn wait(caches: &Caches, lookups: &mut Lookups, aftermath: Option<Instant>) {
     loop {
         tokio::select! {
-            () = changed.notified() => return sleep(COALESCE).await,
-            () = sleep_until(lookups.due()) => if lookups.refresh().await { return },
+            () = caches.changed() => return sleep(COALESCE).await,
+            () = sleep_until(lookups.due()) => {
+                // Nothing tells of the time.
+                let is_over = aftermath.is_some_and(|end| end <= Instant::now());
+                if lookups.refresh().await || is_over { return }
+            }
         }
     }
 }
@@ -162,6 +170,7 @@ async fn step(
     args: &Args,
     control: &Control,
     caches: &Caches,
+    spares_unready: bool,
     lookups: &mut Lookups,
     ports: &mut PortAllocations,
 ) -> anyhow::Result<Translation> {
@@ -170,6 +179,7 @@ async fn step(
     let translation = loop {
         let mut objects = caches.objects();
         objects.address_pools.clone_from(&args.address_pool);
+        objects.spares_unready = spares_unready;
         lookups.fill(&mut objects);
         let classes = translate::class::plans(&objects, &args.controller_name);
         let wanted = translate::gateway::wanted_ports(&objects, &classes);

@@ -15,7 +15,8 @@ use k8s_openapi::{
     apimachinery::pkg::apis::meta::v1::ObjectMeta,
 };
 use sluice_gateway_types::{
-    Gateway, GatewayClass, GrpcRoute, HttpRoute, ParentReference, ReferenceGrant, TcpRoute, UdpRoute,
+    BackendTlsPolicy, Gateway, GatewayClass, GrpcRoute, HttpRoute, ListenerSet, ParentReference, ReferenceGrant,
+    TcpRoute, TlsRoute, UdpRoute,
 };
 
 use crate::control::translate::address::AddressPool;
@@ -38,6 +39,11 @@ impl Name {
         Self { namespace: namespace.into(), name: name.into() }
     }
 
+    /// The name of the parent of an object in `namespace`.
+    pub fn of_parent(parent: &ParentReference, namespace: &str) -> Self {
+        Self::new(parent.namespace.as_deref().unwrap_or(namespace), &parent.name)
+    }
+
     /// The name in an object's metadata.
     pub fn of(meta: &ObjectMeta) -> Self {
         Self::new(meta.namespace.clone().unwrap_or_default(), meta.name.clone().unwrap_or_default())
@@ -46,7 +52,10 @@ impl Name {
 
 impl fmt::Display for Name {
     fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
-        write!(f, "{}/{}", self.namespace, self.name)
+        if !self.namespace.is_empty() {
+            write!(f, "{}/", self.namespace)?;
+        }
+        f.write_str(&self.name)
     }
 }
 
@@ -59,6 +68,8 @@ pub enum RouteKind {
     Http,
     /// TCPRoute
     Tcp,
+    /// TLSRoute
+    Tls,
     /// UDPRoute
     Udp,
 }
@@ -70,6 +81,7 @@ impl RouteKind {
             Self::Grpc => "GRPCRoute",
             Self::Http => "HTTPRoute",
             Self::Tcp => "TCPRoute",
+            Self::Tls => "TLSRoute",
             Self::Udp => "UDPRoute",
         }
     }
@@ -99,6 +111,8 @@ pub enum AnyRoute<'a> {
     Http(&'a HttpRoute),
     /// A TCPRoute.
     Tcp(&'a TcpRoute),
+    /// A TLSRoute.
+    Tls(&'a TlsRoute),
     /// A UDPRoute.
     Udp(&'a UdpRoute),
 }
@@ -110,6 +124,7 @@ impl<'a> AnyRoute<'a> {
             Self::Grpc(_) => RouteKind::Grpc,
             Self::Http(_) => RouteKind::Http,
             Self::Tcp(_) => RouteKind::Tcp,
+            Self::Tls(_) => RouteKind::Tls,
             Self::Udp(_) => RouteKind::Udp,
         }
     }
@@ -120,6 +135,7 @@ impl<'a> AnyRoute<'a> {
             Self::Grpc(route) => &route.metadata,
             Self::Http(route) => &route.metadata,
             Self::Tcp(route) => &route.metadata,
+            Self::Tls(route) => &route.metadata,
             Self::Udp(route) => &route.metadata,
         }
     }
@@ -135,6 +151,7 @@ impl<'a> AnyRoute<'a> {
             Self::Grpc(route) => &route.spec.parent_refs,
             Self::Http(route) => &route.spec.parent_refs,
             Self::Tcp(route) => &route.spec.parent_refs,
+            Self::Tls(route) => &route.spec.parent_refs,
             Self::Udp(route) => &route.spec.parent_refs,
         }
     }
@@ -144,6 +161,7 @@ impl<'a> AnyRoute<'a> {
         match self {
             Self::Grpc(route) => &route.spec.hostnames,
             Self::Http(route) => &route.spec.hostnames,
+            Self::Tls(route) => &route.spec.hostnames,
             Self::Tcp(_) | Self::Udp(_) => &[],
         }
     }
@@ -189,8 +207,14 @@ pub struct Objects {
     pub http_routes: BTreeMap<Name, Arc<HttpRoute>>,
     /// Every TCPRoute.
     pub tcp_routes: BTreeMap<Name, Arc<TcpRoute>>,
+    /// Every TLSRoute.
+    pub tls_routes: BTreeMap<Name, Arc<TlsRoute>>,
     /// Every UDPRoute.
     pub udp_routes: BTreeMap<Name, Arc<UdpRoute>>,
+    /// Every BackendTLSPolicy.
+    pub backend_tls_policies: BTreeMap<Name, Arc<BackendTlsPolicy>>,
+    /// Every ListenerSet.
+    pub listener_sets: BTreeMap<Name, Arc<ListenerSet>>,
     /// Every ReferenceGrant.
     pub grants: Vec<Arc<ReferenceGrant>>,
     /// Labels of the namespaces.
@@ -210,6 +234,8 @@ pub struct Objects {
     /// Whether a Service may have any endpoint. In a cluster its authors are not trusted with what only the data plane
     /// reaches; a folder's owner is, and backends on loopback are what a folder is for.
     pub any_endpoint: bool,
+    /// Whether an endpoint that is not ready is used where no ready one is.
+    pub spares_unready: bool,
     /// Addresses that Gateways may ask for.
     pub address_pools: Vec<AddressPool>,
 }
@@ -220,8 +246,9 @@ impl Objects {
         let grpc = self.grpc_routes.values().map(|route| AnyRoute::Grpc(route));
         let http = self.http_routes.values().map(|route| AnyRoute::Http(route));
         let tcp = self.tcp_routes.values().map(|route| AnyRoute::Tcp(route));
+        let tls = self.tls_routes.values().map(|route| AnyRoute::Tls(route));
         let udp = self.udp_routes.values().map(|route| AnyRoute::Udp(route));
-        grpc.chain(http).chain(tcp).chain(udp)
+        grpc.chain(http).chain(tcp).chain(tls).chain(udp)
     }
 
     /// A Secret that something names and may name.

@@ -97,7 +97,8 @@ impl Published {
     pub fn backends_of(&self, route: &str) -> BTreeSet<&str> {
         let rules = match self.entries.get(&format!("route/{route}")).map(|entry| &entry.resource) {
             Some(Resource::Route(route)) => &route.rules[..],
-            Some(Resource::Backend(_) | Resource::Certificate(_) | Resource::Listener(_)) | None => &[],
+            Some(Resource::Backend(_) | Resource::BackendTls(_) | Resource::Certificate(_) | Resource::Listener(_))
+            | None => &[],
         };
         rules.iter().flat_map(|rule| &rule.backends).map(|backend| backend.backend.as_str()).collect()
     }
@@ -176,7 +177,12 @@ mod tests {
     }
 
     fn backend(name: &str) -> Resource {
-        Resource::Backend(Backend { id: format!("shop/{name}:80"), protocol: Protocol::Http1, endpoints: vec![] })
+        Resource::Backend(Backend {
+            id: format!("shop/{name}:80"),
+            protocol: Protocol::Http1,
+            tls: None,
+            endpoints: vec![],
+        })
     }
 
     fn set(resources: &[Resource]) -> BTreeMap<String, Resource> {
@@ -230,7 +236,7 @@ mod tests {
             let endpoint =
                 |(port, ready): (u16, &bool)| Endpoint { address: ([10, 0, 0, 1], port).into(), ready: *ready };
             let endpoints = (1..).zip(ready).map(endpoint).collect();
-            Resource::Backend(Backend { id: "shop/x:80".to_owned(), protocol: Protocol::Http1, endpoints })
+            Resource::Backend(Backend { id: "shop/x:80".to_owned(), protocol: Protocol::Http1, tls: None, endpoints })
         };
         let publisher = Publisher::default();
         publisher.publish(set(&[with(&[])])).unwrap();

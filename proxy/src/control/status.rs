@@ -7,13 +7,15 @@
 mod tests;
 
 use serde_json::{Map, Value, json};
+use sluice_gateway_types::GROUP;
 use sluice_proxy_core::model::Transport;
 
 use crate::control::{
     fleet::Progress,
+    objects::Name,
     publish::Published,
     translate::{
-        ClassPlan, GatewayPlan, RoutePlan,
+        ClassPlan, GatewayPlan, ListenerSetPlan, PolicyPlan, RoutePlan,
         address::WantedAddress,
         class::SUPPORTED_FEATURES,
         conditions::{Condition, PROGRAMMED, is_true_at, merge},
@@ -46,27 +48,18 @@ pub fn class(live: &Value, plan: &ClassPlan, now: &str) -> Value {
 
 /// The status of a Gateway.
 pub fn gateway(live: &Value, plan: &GatewayPlan, reach: &Reach, published: &Published, now: &str) -> Value {
-    let old_listeners = list(live, "listeners");
-    let mut listeners = Vec::with_capacity(plan.listeners.len());
-    let mut pending = None;
-    let mut programmed_listeners = 0;
-    for listener in &plan.listeners {
-        let old = old_listeners.iter().find(|old| old["name"] == listener.name.as_str()).unwrap_or(&Value::Null);
-        let programmed = sticky(listener_programmed(listener, reach, published), old, plan.generation);
-        if programmed.holds {
-            programmed_listeners += 1;
-        } else if listener.resource.is_some() {
-            pending.get_or_insert_with(|| programmed.message.clone());
-        }
-        listeners.push(listener_status(old, listener, programmed, plan.generation, now));
-    }
-    let programmed = gateway_programmed(plan, reach, programmed_listeners, pending);
+    let own = plan.listeners_of(None).map(|(_, listener)| listener);
+    let listeners = Listeners::of(live, own, plan.generation, reach, published, now);
+    let programmed = gateway_programmed(plan, reach, listeners.programmed, listeners.pending);
     let mut conditions = vec![plan.accepted.clone(), sticky(programmed, live, plan.generation)];
     conditions.extend(plan.resolved.clone());
     conditions.extend(plan.insecure.clone());
     let mut status = object(live);
     status.insert("conditions".to_owned(), merge(list(live, "conditions"), &conditions, plan.generation, now).into());
-    status.insert("listeners".to_owned(), Value::Array(listeners));
+    status.insert("listeners".to_owned(), Value::Array(listeners.status));
+    if plan.attached_sets > 0 || status.contains_key("attachedListenerSets") {
+        status.insert("attachedListenerSets".to_owned(), plan.attached_sets.into());
+    }
     let addresses: Vec<_> = reach.addresses.iter().map(|(kind, value)| json!({"type": kind, "value": value})).collect();
     if !addresses.is_empty() {
         status.insert("addresses".to_owned(), Value::Array(addresses));
@@ -74,39 +67,129 @@ pub fn gateway(live: &Value, plan: &GatewayPlan, reach: &Reach, published: &Publ
     Value::Object(status)
 }
 
-/// The status of a route: entries of other controllers exactly as they are, ours for each parent of ours. None: nothing of
-/// ours is or was in it.
-pub fn route(live: &Value, plan: &RoutePlan, controller: &str, now: &str) -> Option<Value> {
-    let old = list(live, "parents");
-    let is_ours = |entry: &&Value| entry["controllerName"] == controller;
-    if plan.parents.is_empty() && !old.iter().any(|entry| is_ours(&entry)) {
-        return None;
-    }
-    let mut wanted: Vec<(Value, Value)> = plan
-        .parents
-        .iter()
-        .map(|parent| {
-            let reference = json!(parent.parent);
-            let known =
-                old.iter().filter(is_ours).find(|entry| entry["parentRef"] == reference).unwrap_or(&Value::Null);
-            let conditions = [parent.accepted.clone(), parent.resolved.clone()];
-            let conditions = merge(list(known, "conditions"), &conditions, plan.generation, now);
-            let entry = json!({"parentRef": reference, "controllerName": controller, "conditions": conditions});
-            (reference, entry)
-        })
-        .collect();
-    let mut parents = Vec::new();
-    for entry in old {
-        if !is_ours(&entry) {
-            parents.push(entry.clone());
-        } else if let Some(at) = wanted.iter().position(|(reference, _)| *reference == entry["parentRef"]) {
-            parents.push(wanted.remove(at).1);
-        }
-    }
-    parents.extend(wanted.into_iter().map(|(_, entry)| entry));
+/// The status of a ListenerSet of a Gateway.
+pub fn listener_set(
+    live: &Value,
+    (name, plan): (&Name, &ListenerSetPlan),
+    gateway: &GatewayPlan,
+    reach: &Reach,
+    published: &Published,
+    now: &str,
+) -> Value {
+    let of_set = gateway.listeners_of(Some(name)).map(|(_, listener)| listener);
+    let listeners = Listeners::of(live, of_set, plan.generation, reach, published, now);
+    let programmed = set_programmed(plan, gateway, reach, listeners.programmed, listeners.pending);
+    let conditions = [plan.accepted.clone(), sticky(programmed, live, plan.generation)];
     let mut status = object(live);
-    status.insert("parents".to_owned(), Value::Array(parents));
-    Some(Value::Object(status))
+    status.insert("conditions".to_owned(), merge(list(live, "conditions"), &conditions, plan.generation, now).into());
+    status.insert("listeners".to_owned(), Value::Array(listeners.status));
+    Value::Object(status)
+}
+
+/// What is said of the listeners of one object.
+struct Listeners {
+    status: Vec<Value>,
+    /// How many are programmed.
+    programmed: usize,
+    /// What the first that is not yet waits for.
+    pending: Option<String>,
+}
+
+impl Listeners {
+    fn of<'a>(
+        live: &Value,
+        plans: impl Iterator<Item = &'a ListenerPlan>,
+        generation: i64,
+        reach: &Reach,
+        published: &Published,
+        now: &str,
+    ) -> Self {
+        let old_listeners = list(live, "listeners");
+        let mut listeners = Self { status: vec![], programmed: 0, pending: None };
+        for plan in plans {
+            let old = old_listeners.iter().find(|old| old["name"] == plan.name.as_str()).unwrap_or(&Value::Null);
+            let programmed = sticky(listener_programmed(plan, reach, published), old, generation);
+            if programmed.holds {
+                listeners.programmed += 1;
+            } else if plan.resource.is_some() {
+                listeners.pending.get_or_insert_with(|| programmed.message.clone());
+            }
+            listeners.status.push(listener_status(old, plan, programmed, generation, now));
+        }
+        listeners
+    }
+}
+
+/// The status of a route. None: nothing of ours is or was in it.
+pub fn route(live: &Value, plan: &RoutePlan, controller: &str, now: &str) -> Option<Value> {
+    let of = Entries { list: "parents", reference: "parentRef", controller, generation: plan.generation, now };
+    let wanted = plan.parents.iter().map(|at| (json!(at.parent), [at.accepted.clone(), at.resolved.clone()]));
+    of.merged(live, wanted.collect())
+}
+
+/// The API: a policy tells of so many Gateways at most, whoever writes it.
+const MOST_ANCESTORS: usize = 16;
+
+/// The status of a BackendTLSPolicy. None: nothing of ours is or was in it. It is in force at Gateways that it has no room
+/// for, too.
+pub fn policy(live: &Value, plan: &PolicyPlan, controller: &str, now: &str) -> Option<Value> {
+    let of = Entries { list: "ancestors", reference: "ancestorRef", controller, generation: plan.generation, now };
+    let foreign = list(live, of.list).iter().filter(|entry| !of.is_ours(entry)).count();
+    let wanted = plan.ancestors.iter().take(MOST_ANCESTORS.saturating_sub(foreign)).map(|gateway| {
+        let reference =
+            json!({"group": GROUP, "kind": "Gateway", "namespace": gateway.namespace, "name": gateway.name});
+        (reference, [plan.accepted.clone(), plan.resolved.clone()])
+    });
+    of.merged(live, wanted.collect())
+}
+
+/// A list in a status to which several controllers write, each its own entries.
+struct Entries<'a> {
+    /// Name of the list.
+    list: &'a str,
+    /// The field that tells entries of one controller apart.
+    reference: &'a str,
+    controller: &'a str,
+    generation: i64,
+    now: &'a str,
+}
+
+impl Entries<'_> {
+    fn is_ours(&self, entry: &Value) -> bool {
+        entry["controllerName"] == self.controller
+    }
+
+    /// The status with these entries of ours, and those of other controllers exactly as they are. None: nothing of ours is
+    /// or was in it.
+    fn merged(&self, live: &Value, wanted: Vec<(Value, [Condition; 2])>) -> Option<Value> {
+        let old = list(live, self.list);
+        if wanted.is_empty() && !old.iter().any(|entry| self.is_ours(entry)) {
+            return None;
+        }
+        let mut wanted: Vec<(Value, Value)> = wanted
+            .into_iter()
+            .map(|(reference, conditions)| {
+                let is_known = |entry: &&Value| self.is_ours(entry) && entry[self.reference] == reference;
+                let known = old.iter().find(is_known).unwrap_or(&Value::Null);
+                let conditions = merge(list(known, "conditions"), &conditions, self.generation, self.now);
+                let name = self.reference;
+                let entry = json!({name: reference, "controllerName": self.controller, "conditions": conditions});
+                (reference, entry)
+            })
+            .collect();
+        let mut entries = Vec::new();
+        for entry in old {
+            if !self.is_ours(entry) {
+                entries.push(entry.clone());
+            } else if let Some(at) = wanted.iter().position(|(reference, _)| *reference == entry[self.reference]) {
+                entries.push(wanted.remove(at).1);
+            }
+        }
+        entries.extend(wanted.into_iter().map(|(_, entry)| entry));
+        let mut status = object(live);
+        status.insert(self.list.to_owned(), Value::Array(entries));
+        Some(Value::Object(status))
+    }
 }
 
 fn listener_status(old: &Value, plan: &ListenerPlan, programmed: Condition, generation: i64, now: &str) -> Value {
@@ -121,6 +204,9 @@ fn listener_status(old: &Value, plan: &ListenerPlan, programmed: Condition, gene
 
 fn listener_programmed(plan: &ListenerPlan, reach: &Reach, published: &Published) -> Condition {
     let no = |reason, message: String| Condition::no(PROGRAMMED, reason, message);
+    if plan.conflicted.holds {
+        return no(plan.conflicted.reason, plan.conflicted.message.clone());
+    }
     let Some(listener) = &plan.resource else {
         return no("Invalid", "the listener is not valid".to_owned());
     };
@@ -145,17 +231,46 @@ fn gateway_programmed(plan: &GatewayPlan, reach: &Reach, programmed: usize, pend
     if !plan.accepted.holds {
         return no("Invalid", "the Gateway is not accepted".to_owned());
     }
-    if let WantedAddress::Unusable(problem) = &plan.address {
-        return no("AddressNotUsable", problem.clone());
-    }
-    if let Some(problem) = &reach.refused {
-        return no("AddressNotUsable", format!("spec.addresses: {problem}"));
+    if let Some(problem) = unusable_address(plan, reach) {
+        return no("AddressNotUsable", problem);
     }
     match pending {
         Some(message) => no("Pending", message),
         None if programmed == 0 => no("Invalid", "no listener is served".to_owned()),
-        None if reach.addresses.is_empty() => no("AddressNotAssigned", "the Service has no address yet".to_owned()),
+        None if reach.addresses.is_empty() => no("AddressNotAssigned", NO_ADDRESS.to_owned()),
         None => Condition::yes(PROGRAMMED, "Programmed", "Every data plane serves it"),
+    }
+}
+
+fn set_programmed(
+    plan: &ListenerSetPlan,
+    gateway: &GatewayPlan,
+    reach: &Reach,
+    programmed: usize,
+    pending: Option<String>,
+) -> Condition {
+    let no = |reason, message: String| Condition::no(PROGRAMMED, reason, message);
+    if !plan.accepted.holds {
+        return no(plan.accepted.reason, plan.accepted.message.clone());
+    }
+    if let Some(problem) = unusable_address(gateway, reach) {
+        return no("ParentNotProgrammed", problem);
+    }
+    match pending {
+        Some(message) => no("Pending", message),
+        None if programmed == 0 => no("ListenersNotValid", "no listener is served".to_owned()),
+        None if reach.addresses.is_empty() => no("Pending", NO_ADDRESS.to_owned()),
+        None => Condition::yes(PROGRAMMED, "Programmed", "Every data plane serves it"),
+    }
+}
+
+const NO_ADDRESS: &str = "the Service has no address yet";
+
+/// Why the Gateway cannot have the address that it asks for.
+fn unusable_address(plan: &GatewayPlan, reach: &Reach) -> Option<String> {
+    match &plan.address {
+        WantedAddress::Unusable(problem) => Some(problem.clone()),
+        _ => reach.refused.as_ref().map(|problem| format!("spec.addresses: {problem}")),
     }
 }
 

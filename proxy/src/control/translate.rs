@@ -1,14 +1,16 @@
 //! The translation: objects in, configuration and status out. Pure; the same for a cluster and for a folder of manifests.
 //!
 //! ```text
+//!               ListenerSet ──┐
 //! GatewayClass ──► Gateway ──► listeners ◄── routes ─────► Service ──► EndpointSlices
 //!                     │            │             │             │
 //!                  service     Listener        Route        Backend        (resources for data planes)
-//!                     └────────────┴── status ───┘
+//!                     └────────────┴── status ───┘    BackendTLSPolicy: how a Service's ports are spoken to
 //! ```
 
 pub mod address;
 pub mod backend;
+pub mod backend_tls;
 pub mod class;
 pub mod conditions;
 pub mod duration;
@@ -18,6 +20,7 @@ pub mod grpc;
 pub mod host;
 pub mod http;
 pub mod l4;
+pub mod listener_set;
 pub mod protocol;
 pub mod reference;
 pub mod rivals;
@@ -36,8 +39,10 @@ use crate::control::{
     ports::PortAllocations,
 };
 
+pub use backend_tls::PolicyPlan;
 pub use class::ClassPlan;
 pub use gateway::GatewayPlan;
+pub use listener_set::ListenerSetPlan;
 pub use rivals::Rivals;
 pub use route::RoutePlan;
 
@@ -50,8 +55,12 @@ pub struct Translation {
     pub classes: Vec<ClassPlan>,
     /// Gateways of ours.
     pub gateways: BTreeMap<Name, GatewayPlan>,
+    /// ListenerSets of Gateways of ours.
+    pub listener_sets: BTreeMap<Name, ListenerSetPlan>,
     /// Every route, also those that have no parent of ours (any more).
     pub routes: BTreeMap<RouteName, RoutePlan>,
+    /// Every BackendTLSPolicy, also those that bear on nothing of ours (any more).
+    pub policies: BTreeMap<Name, PolicyPlan>,
 }
 
 /// Translates all objects for the controller of this name.
@@ -62,16 +71,23 @@ pub fn translate(objects: &Objects, ports: &PortAllocations, controller: &str) -
     let mut routes = BTreeMap::new();
     let mut backends = BTreeSet::new();
     let mut rivals = Rivals::default();
+    let mut policies = backend_tls::Policies::new(objects);
     for object in rivals::by_age(objects) {
         let outcome = route::plan(object, &mut gateways, &mut rivals, objects);
+        policies.reach(&outcome.backends, &outcome.gateways);
         if let Some(route) = outcome.resource {
             backends.extend(outcome.backends);
             insert(&mut resources, Resource::Route(route));
         }
         routes.insert(object.name(), outcome.plan);
     }
+    let listener_sets = listener_set::plans(objects, &mut gateways);
     for reference in backends {
-        insert(&mut resources, Resource::Backend(backend::backend(&reference, objects)));
+        insert(&mut resources, Resource::Backend(backend::backend(&reference, &policies, objects)));
+    }
+    let policies = policies.plans();
+    for tls in policies.values().filter_map(|plan| plan.resource.clone()) {
+        insert(&mut resources, Resource::BackendTls(tls));
     }
     for plan in gateways.values().flat_map(|gateway| &gateway.listeners) {
         let Some(listener) = &plan.resource else { continue };
@@ -80,7 +96,7 @@ pub fn translate(objects: &Objects, ports: &PortAllocations, controller: &str) -
             insert(&mut resources, Resource::Certificate(certificate.clone()));
         }
     }
-    Translation { resources, classes, gateways, routes }
+    Translation { resources, classes, gateways, listener_sets, routes, policies }
 }
 
 fn insert(resources: &mut BTreeMap<String, Resource>, resource: Resource) {

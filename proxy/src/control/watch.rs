@@ -7,7 +7,7 @@ use std::{
     collections::{BTreeMap, BTreeSet},
     fmt::Debug,
     hash::Hash,
-    sync::Arc,
+    sync::{Arc, Mutex, PoisonError},
     time::Duration,
 };
 
@@ -26,12 +26,19 @@ use kube::{
     },
 };
 use serde::de::DeserializeOwned;
-use sluice_gateway_types::{Gateway, GatewayClass, GrpcRoute, HttpRoute, ReferenceGrant, TcpRoute, UdpRoute};
-use tokio::sync::{Notify, watch};
+use sluice_gateway_types::{
+    BackendTlsPolicy, Gateway, GatewayClass, GrpcRoute, HttpRoute, ListenerSet, ReferenceGrant, TcpRoute, TlsRoute,
+    UdpRoute,
+};
+use tokio::{
+    sync::{Notify, watch},
+    time::Instant,
+};
 
 use crate::control::{
     guard::DeserializeGuard,
     objects::{Name, Objects},
+    outage::Outage,
     services::DATA_PLANE,
 };
 
@@ -41,17 +48,35 @@ const TIMEOUT_SECONDS: u32 = 30;
 /// The caches.
 pub struct Caches {
     namespace: String,
+    backend_tls_policies: Optional<BackendTlsPolicy>,
     classes: Store<DeserializeGuard<GatewayClass>>,
     gateways: Store<DeserializeGuard<Gateway>>,
     grpc_routes: Optional<GrpcRoute>,
+    listener_sets: Optional<ListenerSet>,
     http_routes: Store<DeserializeGuard<HttpRoute>>,
     tcp_routes: Optional<TcpRoute>,
+    tls_routes: Optional<TlsRoute>,
     udp_routes: Optional<UdpRoute>,
     grants: Store<DeserializeGuard<ReferenceGrant>>,
     namespaces: Store<PartialObjectMeta<Namespace>>,
     services: Store<Service>,
     slices: Store<EndpointSlice>,
     pods: Store<Pod>,
+    signs: Arc<Signs>,
+}
+
+/// What the watches tell those who use the caches.
+#[derive(Debug, Default)]
+pub struct Signs {
+    /// Something has changed.
+    changed: Notify,
+    outage: Mutex<Outage>,
+}
+
+impl Signs {
+    fn see<T>(&self, event: &watcher::Result<T>) {
+        self.outage.lock().unwrap_or_else(PoisonError::into_inner).see(event, Instant::now());
+    }
 }
 
 /// The pods of our namespace, as far as they matter.
@@ -64,22 +89,27 @@ pub struct Pods {
 }
 
 impl Caches {
-    /// Starts every watch, and returns when each cache has been filled once. `changed` is told of every change.
-    pub async fn start(client: &Client, namespace: &str, changed: &Arc<Notify>) -> anyhow::Result<Self> {
+    /// Starts every watch, and returns when each cache has been filled once.
+    pub async fn start(client: &Client, namespace: &str) -> anyhow::Result<Self> {
         let all = client.clone();
+        let signs = Arc::new(Signs::default());
         let caches = Self {
             namespace: namespace.to_owned(),
-            classes: cache(Api::all(all.clone()), changed),
-            gateways: cache(Api::all(all.clone()), changed),
-            grpc_routes: Optional::start(Api::all(all.clone()), changed),
-            http_routes: cache(Api::all(all.clone()), changed),
-            tcp_routes: Optional::start(Api::all(all.clone()), changed),
-            udp_routes: Optional::start(Api::all(all.clone()), changed),
-            grants: cache(Api::all(all.clone()), changed),
-            namespaces: cache(Api::all(all.clone()), changed),
-            services: cache(Api::all(all.clone()), changed),
-            slices: cache(Api::all(all.clone()), changed),
-            pods: cache(Api::namespaced(all, namespace), changed),
+            backend_tls_policies: Optional::start(Api::all(all.clone()), &signs),
+            classes: cache(Api::all(all.clone()), &signs),
+            gateways: cache(Api::all(all.clone()), &signs),
+            grpc_routes: Optional::start(Api::all(all.clone()), &signs),
+            listener_sets: Optional::start(Api::all(all.clone()), &signs),
+            http_routes: cache(Api::all(all.clone()), &signs),
+            tcp_routes: Optional::start(Api::all(all.clone()), &signs),
+            tls_routes: Optional::start(Api::all(all.clone()), &signs),
+            udp_routes: Optional::start(Api::all(all.clone()), &signs),
+            grants: cache(Api::all(all.clone()), &signs),
+            namespaces: cache(Api::all(all.clone()), &signs),
+            services: cache(Api::all(all.clone()), &signs),
+            slices: cache(Api::all(all.clone()), &signs),
+            pods: cache(Api::namespaced(all, namespace), &signs),
+            signs,
         };
         caches.wait().await?;
         Ok(caches)
@@ -96,18 +126,28 @@ impl Caches {
             self.slices.wait_until_ready(),
             self.pods.wait_until_ready(),
         )?;
-        tokio::try_join!(self.grpc_routes.wait(), self.tcp_routes.wait(), self.udp_routes.wait())?;
+        tokio::try_join!(
+            self.backend_tls_policies.wait(),
+            self.grpc_routes.wait(),
+            self.listener_sets.wait(),
+            self.tcp_routes.wait(),
+            self.tls_routes.wait(),
+            self.udp_routes.wait(),
+        )?;
         Ok(())
     }
 
     /// The objects of this moment.
     pub fn objects(&self) -> Objects {
         let mut objects = Objects {
+            backend_tls_policies: by_name(readable(&self.backend_tls_policies.store)),
             classes: readable(&self.classes),
             gateways: by_name(readable(&self.gateways)),
             grpc_routes: by_name(readable(&self.grpc_routes.store)),
+            listener_sets: by_name(readable(&self.listener_sets.store)),
             http_routes: by_name(readable(&self.http_routes)),
             tcp_routes: by_name(readable(&self.tcp_routes.store)),
+            tls_routes: by_name(readable(&self.tls_routes.store)),
             udp_routes: by_name(readable(&self.udp_routes.store)),
             grants: readable(&self.grants),
             services: self.services.state().into_iter().map(|service| (Name::of(&service.metadata), service)).collect(),
@@ -125,6 +165,16 @@ impl Caches {
             objects.own_addresses.extend(addresses.filter_map(|address| address.ip.parse::<std::net::IpAddr>().ok()));
         }
         objects
+    }
+
+    /// Waits for a change since the last wait.
+    pub async fn changed(&self) {
+        self.signs.changed.notified().await;
+    }
+
+    /// Until when the readiness of endpoints is not to be relied on, if it is not now.
+    pub fn aftermath(&self) -> Option<Instant> {
+        self.signs.outage.lock().unwrap_or_else(PoisonError::into_inner).aftermath(Instant::now())
     }
 
     /// A Service of any namespace.
@@ -172,12 +222,12 @@ impl<K> Optional<K>
 where
     K: Resource<DynamicType = ()> + Clone + DeserializeOwned + Debug + Send + Sync + 'static,
 {
-    fn start(api: Api<DeserializeGuard<K>>, changed: &Arc<Notify>) -> Self {
+    fn start(api: Api<DeserializeGuard<K>>, signs: &Arc<Signs>) -> Self {
         let (is_absent, absent) = watch::channel(false);
         let events = watcher::watcher(api, config()).inspect(move |event| {
             is_absent.send_replace(is_missing(event));
         });
-        Self { store: keep(events, changed), absent }
+        Self { store: keep(events, signs), absent }
     }
 
     /// Waits until it is filled, or until it is known that there is nothing to fill it with. The kind may come later.
@@ -201,11 +251,11 @@ fn is_missing<K>(event: &watcher::Result<watcher::Event<K>>) -> bool {
     matches!(event, Err(InitialListFailed(Api(status)) | WatchStartFailed(Api(status))) if status.code == 404)
 }
 
-fn cache<K>(api: Api<K>, changed: &Arc<Notify>) -> Store<K>
+fn cache<K>(api: Api<K>, signs: &Arc<Signs>) -> Store<K>
 where
     K: Resource<DynamicType = ()> + Lookup<DynamicType = ()> + Clone + DeserializeOwned + Debug + Send + Sync + 'static,
 {
-    keep(watcher::watcher(api, config()), changed)
+    keep(watcher::watcher(api, config()), signs)
 }
 
 fn config() -> Config {
@@ -226,7 +276,7 @@ fn backoff() -> ExponentialBackoff {
 /// Keeps a cache for as long as the process runs.
 fn keep<K>(
     events: impl futures::Stream<Item = watcher::Result<watcher::Event<K>>> + Send + 'static,
-    changed: &Arc<Notify>,
+    signs: &Arc<Signs>,
 ) -> Store<K>
 where
     K: Resource<DynamicType = ()> + Lookup<DynamicType = ()> + Clone + Send + Sync + 'static,
@@ -234,12 +284,15 @@ where
 {
     let (store, writer) = reflector::store();
     let pruned = events.backoff(backoff()).modify(|object| object.meta_mut().managed_fields = None);
-    let changed = Arc::clone(changed);
+    let signs = Arc::clone(signs);
     tokio::spawn(pruned.reflect(writer).for_each(move |event| {
+        signs.see(&event);
         match event {
             // While a list comes in, the cache still shows what was before.
             Ok(watcher::Event::Init | watcher::Event::InitApply(_)) => {}
-            Ok(watcher::Event::Apply(_) | watcher::Event::Delete(_) | watcher::Event::InitDone) => changed.notify_one(),
+            Ok(watcher::Event::Apply(_) | watcher::Event::Delete(_) | watcher::Event::InitDone) => {
+                signs.changed.notify_one();
+            }
             Err(error) => tracing::warn!(%error, kind = %<K as Resource>::kind(&()), "Watch failed; tried again"),
         }
         std::future::ready(())

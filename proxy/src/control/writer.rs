@@ -8,7 +8,9 @@ use kube::{
 };
 use serde::{Serialize, de::DeserializeOwned};
 use serde_json::{Value, json};
-use sluice_gateway_types::{Gateway, GatewayClass, GrpcRoute, HttpRoute, TcpRoute, UdpRoute};
+use sluice_gateway_types::{
+    BackendTlsPolicy, Gateway, GatewayClass, GrpcRoute, HttpRoute, ListenerSet, TcpRoute, TlsRoute, UdpRoute,
+};
 
 use crate::control::{metrics::Metrics, objects::Name};
 
@@ -31,7 +33,7 @@ macro_rules! with_status {
         }
     )*};
 }
-with_status!(Gateway, GatewayClass, GrpcRoute, HttpRoute, TcpRoute, UdpRoute);
+with_status!(BackendTlsPolicy, Gateway, GatewayClass, GrpcRoute, HttpRoute, ListenerSet, TcpRoute, TlsRoute, UdpRoute);
 
 /// Writes status and remembers what it wrote until the caches show it.
 pub struct StatusWriter {

@@ -9,14 +9,13 @@ use http::{HeaderValue, Request, Response, StatusCode, Uri, header};
 use hyper::body::{Body, Incoming};
 use sluice_proxy_core::model::Protocol;
 use sluice_proxy_core::retry::Retry;
-use sluice_proxy_core::table::Backend;
 use sluice_proxy_core::{forward, framing};
 use tokio::time::Instant;
 
 use super::body::{Progress, RequestBody};
 use super::failure::Failure;
 use crate::serve::worker::Worker;
-use crate::upstream::{Endpoint, Lease, SendError};
+use crate::upstream::{Endpoint, Lease, SendError, Upstream};
 
 /// A response whose body is still to come, and the connection that it comes by.
 pub(super) struct Exchange {
@@ -59,8 +58,8 @@ impl<'a> Sending<'a> {
     }
 
     /// The next endpoint: another one than the last, or that one when there is no other and it is to be asked again.
-    async fn choose(&mut self, worker: &Worker, backend: &Backend, refused: bool) -> Option<Rc<Endpoint>> {
-        let choose = |excluded| worker.pools.choose(backend, excluded, worker.random(), worker.now());
+    async fn choose(&mut self, worker: &Worker, upstream: Upstream<'_>, refused: bool) -> Option<Rc<Endpoint>> {
+        let choose = |excluded| worker.pools.choose(upstream, excluded, worker.random(), worker.now());
         let other = choose(self.last);
         if refused && self.left == 0 {
             return None;
@@ -81,21 +80,21 @@ impl<'a> Sending<'a> {
     }
 }
 
-/// Sends a request to an endpoint of `backend`. It is taken when it is sent.
+/// Sends a request to an endpoint of `upstream`. It is taken when it is sent.
 ///
 /// It is sent once more, always to the same backend, when the connection was refused, when nothing of it was sent, or
 /// when a reused connection ended before the response and doing it twice is allowed: a method that is idempotent,
 /// without a body. Such a second try is no failure and is not counted.
 pub(super) async fn exchange(
     worker: &Rc<Worker>,
-    backend: &Backend,
+    upstream: Upstream<'_>,
     sending: &mut Sending<'_>,
     request: &mut Option<Request<RequestBody>>,
 ) -> Result<Exchange, Failure> {
     let (mut failed, mut stale, mut refusal) = (Failure::NoEndpoint, 0, false);
     while stale < STALE {
-        let Some(endpoint) = sending.choose(worker, backend, refusal).await else { break };
-        sending.last = Some(endpoint.address);
+        let Some(endpoint) = sending.choose(worker, upstream, refusal).await else { break };
+        sending.last = Some(endpoint.target.address);
         let leased = if sending.websocket {
             endpoint.lease_for_upgrade(worker.now()).await
         } else {
@@ -148,9 +147,11 @@ fn is_acceptable(head: &http::response::Parts, websocket: bool) -> bool {
 }
 
 fn broken(worker: &Worker, lease: &Lease, progress: &Progress, error: &hyper::Error) -> Failure {
-    tracing::debug!(address = %lease.address(), %error, "The connection broke before the response");
+    tracing::debug!(address = %lease.target().address, %error, "The connection broke before the response");
     if progress.is_broken() {
         Failure::ClientBody
+    } else if progress.is_too_slow() {
+        Failure::ClientTooSlow
     } else if error.is_parse() {
         Failure::BadResponse
     } else {
@@ -162,23 +163,25 @@ fn broken(worker: &Worker, lease: &Lease, progress: &Progress, error: &hyper::Er
 /// scheme and authority instead.
 fn address_to(request: &mut Request<RequestBody>, lease: &Lease) {
     let host = request.headers().get(header::HOST);
+    let address = lease.target().address;
     if lease.protocol() == Protocol::H2c {
-        if request.uri().authority().is_some() {
-            return;
-        }
-        let authority = host.and_then(|host| Authority::try_from(host.as_bytes()).ok());
-        let authority = authority.or_else(|| Authority::try_from(lease.address().to_string()).ok());
-        let mut parts = std::mem::take(request.uri_mut()).into_parts();
-        parts.scheme = Some(Scheme::HTTP);
-        parts.authority = authority;
+        let of_host = || host.and_then(|host| Authority::try_from(host.as_bytes()).ok());
+        let of_address = || Authority::try_from(address.to_string()).ok();
+        let mut parts = request.uri().clone().into_parts();
+        let is_complete = parts.authority.is_some();
+        parts.authority = parts.authority.or_else(of_host).or_else(of_address);
+        parts.scheme = Some(if lease.is_secure() { Scheme::HTTPS } else { Scheme::HTTP });
         if let Ok(uri) = Uri::from_parts(parts) {
             *request.uri_mut() = uri;
+        }
+        if is_complete {
+            return;
         }
         request.headers_mut().remove(header::HOST);
         request.headers_mut().remove(header::TRANSFER_ENCODING);
         *request.version_mut() = http::Version::HTTP_2;
     } else if host.is_none()
-        && let Ok(host) = HeaderValue::from_str(&lease.address().to_string())
+        && let Ok(host) = HeaderValue::from_str(&address.to_string())
     {
         // Only HTTP/1.0 clients may leave it out.
         request.headers_mut().insert(header::HOST, host);

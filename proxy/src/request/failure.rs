@@ -5,8 +5,9 @@ use sluice_proxy_core::framing::Rejection;
 use sluice_proxy_core::grpc::{self, Code};
 use sluice_proxy_core::table::Unmatched;
 
-use super::body::ResponseBody;
+use super::response::ResponseBody;
 use crate::serve::counters::Outcome;
+use crate::serve::limits::Limit;
 use crate::serve::worker::Worker;
 use crate::upstream::Endpoint;
 use crate::upstream::connect::ConnectError;
@@ -20,6 +21,8 @@ pub(crate) enum Failure {
     BadResponse,
     /// The client stopped in the middle of its body.
     ClientBody,
+    /// The client took too long to send its body.
+    ClientTooSlow,
     /// No endpoint took the connection in time.
     ConnectTimeout {
         /// Whether the endpoint is on its way out.
@@ -33,6 +36,8 @@ pub(crate) enum Failure {
     NoEndpoint,
     /// No rule matches.
     NoRoute,
+    /// The backend is to be spoken to in TLS, and nobody knows how.
+    NoTls,
     /// The endpoint refused the connection.
     Refused,
     /// The request cannot be forwarded as it is.
@@ -41,6 +46,11 @@ pub(crate) enum Failure {
     TooSlow,
     /// The connection ended before there was a response.
     Reset {
+        /// Whether the endpoint is on its way out.
+        leaving: bool,
+    },
+    /// The endpoint did not prove that it is the backend, or TLS with it failed otherwise.
+    Tls {
         /// Whether the endpoint is on its way out.
         leaving: bool,
     },
@@ -66,13 +76,13 @@ impl From<Unmatched> for Failure {
 impl Failure {
     /// An endpoint did not take a connection.
     pub(crate) fn to_connect(worker: &Worker, endpoint: &Endpoint, error: &ConnectError) -> Self {
-        let address = endpoint.address;
-        tracing::debug!(%address, %error, "Cannot connect to an endpoint");
-        let leaving = !worker.is_ready(address, endpoint.protocol);
+        tracing::debug!(address = %endpoint.target.address, %error, "Cannot connect to an endpoint");
+        let leaving = !worker.is_ready(&endpoint.target);
         match error {
             ConnectError::Refused(_) => Self::Refused,
             ConnectError::Handshake(_) => Self::Reset { leaving },
             ConnectError::TimedOut => Self::ConnectTimeout { leaving },
+            ConnectError::Tls(_) => Self::Tls { leaving },
         }
     }
 
@@ -83,6 +93,9 @@ impl Failure {
             }
             Self::BadResponse => (Source::Upstream, StatusCode::BAD_GATEWAY, "the backend's response is not valid\n"),
             Self::ClientBody => (Source::Client, StatusCode::BAD_REQUEST, "the request's body ended early\n"),
+            Self::ClientTooSlow => {
+                (Source::Client, StatusCode::REQUEST_TIMEOUT, "the request's body did not arrive in time\n")
+            }
             Self::ConnectTimeout { .. } => {
                 (Source::Upstream, StatusCode::GATEWAY_TIMEOUT, "the backend did not take the connection in time\n")
             }
@@ -94,10 +107,14 @@ impl Failure {
                 (Source::Upstream, StatusCode::SERVICE_UNAVAILABLE, "the backend has no ready endpoint\n")
             }
             Self::NoRoute => (Source::Configuration, StatusCode::NOT_FOUND, "no route matches\n"),
+            Self::NoTls => {
+                (Source::Configuration, StatusCode::INTERNAL_SERVER_ERROR, "the backend's TLS is not configured well\n")
+            }
             Self::Refused => (Source::Upstream, StatusCode::BAD_GATEWAY, "the backend refused the connection\n"),
             Self::Rejected(rejection) => (Source::Client, rejection.status(), "the request is not acceptable\n"),
             Self::TooSlow => (Source::Upstream, StatusCode::GATEWAY_TIMEOUT, "the backend did not answer in time\n"),
             Self::Reset { .. } => (Source::Upstream, StatusCode::BAD_GATEWAY, "the backend closed the connection\n"),
+            Self::Tls { .. } => (Source::Upstream, StatusCode::BAD_GATEWAY, "TLS with the backend failed\n"),
         }
     }
 
@@ -111,8 +128,8 @@ impl Failure {
     /// The code for gRPC clients. `GRPCRouteRule.backendRefs` asks for `UNAVAILABLE` where there is no backend.
     fn code(self) -> Code {
         match self {
-            Self::BackendInvalid | Self::ConnectTimeout { .. } | Self::NoBackend => Code::Unavailable,
-            Self::ClientBody => Code::Cancelled,
+            Self::BackendInvalid | Self::ConnectTimeout { .. } | Self::NoBackend | Self::NoTls => Code::Unavailable,
+            Self::ClientBody | Self::ClientTooSlow => Code::Cancelled,
             Self::TooSlow => Code::DeadlineExceeded,
             Self::BadResponse
             | Self::Misdirected
@@ -120,25 +137,44 @@ impl Failure {
             | Self::NoRoute
             | Self::Refused
             | Self::Rejected(_)
-            | Self::Reset { .. } => Code::of(self.describe().1),
+            | Self::Reset { .. }
+            | Self::Tls { .. } => Code::of(self.describe().1),
+        }
+    }
+
+    /// Whether nothing more of what the client says can be trusted, or waited for.
+    pub(super) fn ends_connection(self) -> bool {
+        matches!(self, Self::ClientBody | Self::ClientTooSlow | Self::Rejected(_))
+    }
+
+    /// The limit that its client met, if it did.
+    pub(super) fn limit(self) -> Option<Limit> {
+        match self {
+            Self::ClientTooSlow => Some(Limit::SlowBody),
+            Self::Rejected(Rejection::BadRequest) => Some(Limit::Framing),
+            Self::Rejected(Rejection::TargetTooLong | Rejection::TooLarge) => Some(Limit::Head),
+            _ => None,
         }
     }
 
     /// How it is counted at the backend that the request was assigned to.
     pub(crate) fn outcome(self) -> Outcome {
         match self {
-            Self::ClientBody => Outcome::Abandoned,
-            Self::ConnectTimeout { leaving: true } | Self::Refused | Self::Reset { leaving: true } => {
-                Outcome::Disruption
-            }
-            Self::BadResponse | Self::ConnectTimeout { leaving: false } | Self::Reset { leaving: false } => {
-                Outcome::ConnectionFailure
-            }
+            Self::ClientBody | Self::ClientTooSlow => Outcome::Abandoned,
+            Self::ConnectTimeout { leaving: true }
+            | Self::Refused
+            | Self::Reset { leaving: true }
+            | Self::Tls { leaving: true } => Outcome::Disruption,
+            Self::BadResponse
+            | Self::ConnectTimeout { leaving: false }
+            | Self::Reset { leaving: false }
+            | Self::Tls { leaving: false } => Outcome::ConnectionFailure,
             Self::BackendInvalid
             | Self::Misdirected
             | Self::NoBackend
             | Self::NoEndpoint
             | Self::NoRoute
+            | Self::NoTls
             | Self::Rejected(_)
             | Self::TooSlow => Outcome::of(self.describe().1),
         }
@@ -168,14 +204,17 @@ mod tests {
             (Failure::BackendInvalid, 14),
             (Failure::BadResponse, 14),
             (Failure::ClientBody, 1),
+            (Failure::ClientTooSlow, 1),
             (Failure::ConnectTimeout { leaving: false }, 14),
             (Failure::NoBackend, 14),
             (Failure::NoEndpoint, 14),
             (Failure::NoRoute, 12),
+            (Failure::NoTls, 14),
             (Failure::Refused, 14),
             (Failure::Rejected(Rejection::BadRequest), 13),
             (Failure::TooSlow, 4),
             (Failure::Reset { leaving: true }, 14),
+            (Failure::Tls { leaving: false }, 14),
         ];
         for (failure, code) in cases {
             let response = failure.response(true);

@@ -2,12 +2,13 @@
 //! client's, nor that of the counters.
 
 use std::rc::Rc;
+use std::sync::Arc;
 use std::time::Duration;
 
 use http::Request;
 use http::request::Parts;
 use http_body_util::BodyExt;
-use sluice_proxy_core::table::{Mirror, Rule};
+use sluice_proxy_core::table::{Matched, Mirror, Rule};
 use tokio::time::timeout;
 
 use super::body::{Progress, RequestBody};
@@ -16,7 +17,7 @@ use super::failure::Failure;
 use crate::serve::worker::{Served, Worker};
 
 /// Copies that one worker has on their way at most; beyond that none is made.
-const MOST: u32 = 256;
+pub(crate) const MOST: u32 = 256;
 /// How long one may take.
 const TIME: Duration = Duration::from_secs(15);
 /// Most bytes of a response that are read so that the connection can be used again.
@@ -27,19 +28,27 @@ const READ: usize = 64 * 1024;
 pub(super) struct Copies {
     head: Parts,
     mirrors: Vec<Mirror>,
+    /// Id of the certificate that backends are shown.
+    identity: Option<Arc<str>>,
     progress: Progress,
 }
 
 impl Copies {
     /// Draws, for each mirror of the rule by itself, whether it gets a copy. The body is kept from here on if one does.
-    pub(super) fn draw(worker: &Worker, rule: &Rule, head: &Parts, body: &RequestBody) -> Option<Self> {
+    pub(super) fn draw(
+        worker: &Worker,
+        (matched, rule): (Matched<'_>, &Rule),
+        head: &Parts,
+        body: &RequestBody,
+    ) -> Option<Self> {
         let mirrors: Vec<Mirror> =
             rule.mirrors.iter().filter(|mirror| mirror.takes(worker.random())).copied().collect();
         if mirrors.is_empty() {
             return None;
         }
         body.keep();
-        Some(Self { head: head.clone(), mirrors, progress: body.progress() })
+        let identity = matched.identity.map(Arc::clone);
+        Some(Self { head: head.clone(), mirrors, identity, progress: body.progress() })
     }
 
     /// Sends them. A body that has not been passed on wholly by now, or is too large to be kept, is not copied.
@@ -50,10 +59,16 @@ impl Copies {
                 return;
             };
             let (worker, snapshot, head) = (Rc::clone(worker), Rc::clone(snapshot), self.head.clone());
+            let identity = self.identity.clone();
             worker.copies.set(worker.copies.get() + 1);
             tokio::task::spawn_local(async move {
                 let counted = Counted(Rc::clone(&worker));
-                match timeout(TIME, copy(&worker, &snapshot, mirror, head, body)).await {
+                match timeout(
+                    TIME,
+                    copy(&worker, &snapshot, (mirror, identity.as_deref()), Request::from_parts(head, body)),
+                )
+                .await
+                {
                     Ok(Ok(())) => {}
                     Ok(Err(failure)) => tracing::debug!(?failure, "A copy of a request came to nothing"),
                     Err(_) => tracing::debug!("A copy of a request was given up"),
@@ -76,14 +91,14 @@ impl Drop for Counted {
 async fn copy(
     worker: &Rc<Worker>,
     snapshot: &Served,
-    mirror: Mirror,
-    head: Parts,
-    body: RequestBody,
+    (mirror, identity): (Mirror, Option<&str>),
+    request: Request<RequestBody>,
 ) -> Result<(), Failure> {
     let backend = snapshot.mirrored(mirror).ok_or(Failure::NoEndpoint)?;
+    let upstream = snapshot.upstream_of(backend, identity)?;
     let mut sending = Sending::new(false, None);
     let Exchange { response, lease, progress, .. } =
-        exchange::exchange(worker, backend, &mut sending, &mut Some(Request::from_parts(head, body))).await?;
+        exchange::exchange(worker, upstream, &mut sending, &mut Some(request)).await?;
     let mut body = response.into_body();
     let mut read = 0;
     while let Some(frame) = body.frame().await {

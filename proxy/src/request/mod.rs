@@ -10,7 +10,8 @@
 pub(crate) mod body;
 mod exchange;
 pub(crate) mod failure;
-mod mirror;
+pub(crate) mod mirror;
+mod response;
 pub(crate) mod tally;
 mod tries;
 
@@ -28,9 +29,10 @@ use sluice_proxy_core::{forward, framing, grpc};
 
 use crate::serve::connection::{Connection, Open};
 use crate::serve::worker::{Served, Worker};
-use body::{RequestBody, ResponseBody};
+use body::RequestBody;
 use failure::Failure;
 use mirror::Copies;
+use response::ResponseBody;
 use tally::{Ending, Tally};
 
 /// Answers one request. There is always an answer.
@@ -43,9 +45,9 @@ pub(crate) async fn handle(
     let (mut head, body) = request.into_parts();
     let (version, grpc) = (head.version, grpc::is_grpc(&head.headers));
     let answer = answer(&open, &mut head, &mut Some(body)).await;
-    let mut response = answer.unwrap_or_else(|failure| failure.response(grpc));
+    let mut response = answer.unwrap_or_else(|failure| failed(&open, failure, grpc));
     let stays = version <= Version::HTTP_11 && response.status() != StatusCode::SWITCHING_PROTOCOLS;
-    if stays && open.connection.is_leaving(open.worker.now()) {
+    if stays && (open.connection.is_unread() || open.connection.is_leaving(open.worker.now())) {
         response.headers_mut().insert(header::CONNECTION, HeaderValue::from_static("close"));
     }
     response.body_mut().keep(open);
@@ -78,7 +80,7 @@ async fn answer(
         Verdict::Forward(allowed) => {
             // A page may read why there is no response, too.
             let acted = act(open, &snapshot, matched, rule, head, body).await;
-            let mut response = acted.unwrap_or_else(|failure| failure.response(grpc::is_grpc(&head.headers)));
+            let mut response = acted.unwrap_or_else(|failure| failed(open, failure, grpc::is_grpc(&head.headers)));
             cors.mark(allowed.as_ref(), response.headers_mut());
             Ok(response)
         }
@@ -89,7 +91,7 @@ async fn answer(
 async fn act(
     open: &Open,
     snapshot: &Rc<Served>,
-    matched: Matched,
+    matched: Matched<'_>,
     rule: &Rule,
     head: &mut request::Parts,
     body: &mut Option<Incoming>,
@@ -128,7 +130,7 @@ fn host_of(head: &request::Parts) -> std::borrow::Cow<'_, str> {
 
 /// A request that has its backend, from when it is counted.
 struct Assigned<'a> {
-    matched: Matched,
+    matched: Matched<'a>,
     rule: &'a Rule,
     arm: &'a Arm,
     tally: Tally,
@@ -142,18 +144,22 @@ async fn forward_to(
     body: &mut Option<Incoming>,
 ) -> Result<Response<ResponseBody>, Failure> {
     let Assigned { matched, rule, arm, mut tally } = assigned;
-    let body = body.take().map_or_else(RequestBody::none, RequestBody::new);
+    let body = body.take().map_or_else(RequestBody::none, |body| RequestBody::new(body, &open.connection));
     let grpc = grpc::is_grpc(&head.headers);
-    let backend = snapshot.backend(arm).filter(|_| arm.valid);
-    let websocket =
-        backend.is_some_and(|backend| backend.protocol == Protocol::Http1) && forward::asks_for_websocket(head);
+    if grpc {
+        // The sides of a stream speak when they have something to say.
+        body.progress().take_time();
+    }
+    let upstream = snapshot.upstream(arm, matched.identity.map(|id| &**id));
+    let websocket = upstream.is_ok_and(|upstream| upstream.backend.protocol == Protocol::Http1)
+        && forward::asks_for_websocket(head);
     forward::prepare_request(head, &open.connection.client, open.connection.scheme(), !body.is_end_stream());
     if websocket {
         forward::upgrade_to_websocket(&mut head.headers);
     }
     rule.filters.change_request(head, matched.prefix);
     let drawn = !rule.mirrors.is_empty() && !websocket;
-    let mut copies = if drawn { Copies::draw(&open.worker, rule, head, &body) } else { None };
+    let mut copies = if drawn { Copies::draw(&open.worker, (matched, rule), head, &body) } else { None };
     if body.is_end_stream()
         && let Some(copies) = copies.take()
     {
@@ -162,15 +168,15 @@ async fn forward_to(
     arm.filters.change_request(head, matched.prefix);
     let (empty, ()) = http::Request::new(()).into_parts();
     let mut request = Some(http::Request::from_parts(std::mem::replace(head, empty), body));
-    let exchanged = match backend {
-        _ if !arm.valid => Err(Failure::BackendInvalid),
-        None => Err(Failure::NoEndpoint),
-        Some(backend) => tries::exchange(&open.worker, backend, rule, websocket, &mut request).await,
+    let exchanged = match upstream {
+        Ok(upstream) => tries::exchange(&open.worker, upstream, rule, websocket, &mut request).await,
+        Err(failure) => Err(failure),
     };
     if let Some(copies) = copies {
         copies.send(&open.worker, snapshot);
     }
     let exchange = exchanged.inspect_err(|failure| tally.outcome = failure.outcome())?;
+    exchange.progress.take_time();
     let (mut parts, incoming) = exchange.response.into_parts();
     let ending = Ending::of(&parts, grpc, &mut tally);
     parts.version = Version::HTTP_11;
@@ -186,7 +192,7 @@ async fn forward_to(
     // (HTTP/2 keeps messages apart, and gRPC begins many an answer before the request has ended.)
     let early = (!exchange.progress.is_done()).then_some(exchange.progress);
     if early.is_some() && !open.connection.is_http2() {
-        parts.headers.insert(header::CONNECTION, HeaderValue::from_static("close"));
+        open.connection.leave_unread();
     }
     let body = ResponseBody::upstream(incoming, exchange.lease, tally, early, exchange.deadline).ending(ending);
     Ok(filtered(rule, Some(arm), Response::from_parts(parts, body)))
@@ -199,6 +205,17 @@ fn filtered(rule: &Rule, arm: Option<&Arm>, response: Response<ResponseBody>) ->
         arm.filters.change_response(&mut parts);
     }
     Response::from_parts(parts, body)
+}
+
+/// The answer to a request without a response.
+fn failed(open: &Open, failure: Failure, grpc: bool) -> Response<ResponseBody> {
+    if failure.ends_connection() {
+        open.connection.leave_unread();
+    }
+    if let Some(limit) = failure.limit() {
+        open.worker.load.hits.count(limit);
+    }
+    failure.response(grpc)
 }
 
 /// A short answer of the proxy itself.

@@ -6,28 +6,29 @@ use std::rc::Rc;
 use std::time::Duration;
 
 use http::Request;
-use sluice_proxy_core::table::{Backend, Rule};
+use sluice_proxy_core::table::Rule;
 use tokio::time::{Instant, timeout_at};
 
 use super::body::RequestBody;
 use super::exchange::{self, Exchange, Sending};
 use super::failure::Failure;
 use crate::serve::worker::Worker;
+use crate::upstream::Upstream;
 
 /// A backend, and how long each try at it may take.
 #[derive(Clone, Copy)]
 struct Place<'a> {
     worker: &'a Rc<Worker>,
-    backend: &'a Backend,
+    upstream: Upstream<'a>,
     limit: Option<Duration>,
     /// Of all tries.
     deadline: Option<Instant>,
 }
 
-/// Sends a request to an endpoint of `backend`, as often and as long as the rule allows.
+/// Sends a request to an endpoint of `upstream`, as often and as long as the rule allows.
 pub(super) async fn exchange(
     worker: &Rc<Worker>,
-    backend: &Backend,
+    upstream: Upstream<'_>,
     rule: &Rule,
     websocket: bool,
     request: &mut Option<Request<RequestBody>>,
@@ -35,10 +36,10 @@ pub(super) async fn exchange(
     let Rule { retry, request_timeout, backend_timeout, .. } = rule;
     let mut sending = Sending::new(websocket, retry.as_deref());
     if retry.is_none() && request_timeout.is_none() && backend_timeout.is_none() {
-        return exchange::exchange(worker, backend, &mut sending, request).await;
+        return exchange::exchange(worker, upstream, &mut sending, request).await;
     }
     let deadline = request_timeout.map(|limit| Instant::now() + limit);
-    let place = Place { worker, backend, limit: *backend_timeout, deadline };
+    let place = Place { worker, upstream, limit: *backend_timeout, deadline };
     // Apart, so that requests of rules that say nothing are no larger for it.
     Box::pin(within(deadline, repeated(place, sending, request))).await
 }
@@ -77,7 +78,7 @@ async fn once(
     request: &mut Option<Request<RequestBody>>,
 ) -> Result<Exchange, Failure> {
     let own = place.limit.map(|limit| Instant::now() + limit);
-    let mut exchange = within(own, exchange::exchange(place.worker, place.backend, sending, request)).await?;
+    let mut exchange = within(own, exchange::exchange(place.worker, place.upstream, sending, request)).await?;
     exchange.deadline = own.into_iter().chain(place.deadline).min();
     Ok(exchange)
 }

@@ -4,46 +4,29 @@
 //! then is lost. So an idle connection is left open while we leave; its next response says `Connection: close`, and only
 //! at the very end is it closed. HTTP/2 has GOAWAY for that.
 
+mod serving;
+
 use std::cell::{Cell, OnceCell, RefCell};
 use std::net::IpAddr;
-use std::pin::{Pin, pin};
 use std::rc::Rc;
 use std::sync::Arc;
 use std::sync::atomic::Ordering::Relaxed;
 use std::task::{Poll, Waker};
 
 use http::HeaderValue;
-use hyper::server::conn::{http1, http2};
-use hyper::service::service_fn;
 use sluice_proxy_core::filter::redirect::Scheme;
-use sluice_proxy_core::framing;
 use sluice_proxy_core::model::Sharing;
 use tokio::net::TcpStream;
 
 use super::client::ClientStream;
-use super::wire::{Wire, sniff};
-use super::worker::{LocalExecutor, Worker};
-use super::{secure, tcp, tunnel};
-use crate::request;
+use super::limits;
+pub(crate) use super::open::Open;
+use super::patience::{self, Waiting};
+use super::secure::{self, Secured};
+use super::tcp::{self, Arrived};
+use super::worker::Worker;
+use crate::request::body::Upload;
 use crate::upstream::Upgraded;
-
-/// Seconds that a client has for the head of a request once it has begun.
-const HEAD_SECONDS: u32 = 10;
-/// Seconds that a connection may be idle.
-const IDLE_SECONDS_HTTP1: u32 = 75;
-const IDLE_SECONDS_HTTP2: u32 = 300;
-/// Seconds without a byte either way after which an open request is given up.
-const STALLED_SECONDS: u32 = 300;
-/// The same for a WebSocket, and for a connection that is passed on as it is.
-const SILENT_SECONDS: u32 = 3600;
-/// Limits of one HTTP/2 connection: open streams, bytes on their way to us, resets before we stop listening.
-const STREAMS: u32 = 100;
-const STREAM_WINDOW: u32 = 64 * 1024;
-const CONNECTION_WINDOW: u32 = 1024 * 1024;
-const PENDING_RESETS: usize = 20;
-const LOCAL_RESETS: usize = 100;
-/// Bytes that one connection or stream may hold, each way.
-const BUFFER: usize = 64 * 1024;
 
 /// What a worker knows of one connection.
 #[derive(Debug)]
@@ -55,6 +38,10 @@ pub(crate) struct Connection {
     /// The listener that the client's TLS chose.
     listener: OnceCell<Arc<str>>,
     requests: Cell<u32>,
+    /// Requests so far, and those of them that were given up as soon as they were made.
+    made: Cell<u32>,
+    given_up: Cell<u32>,
+    flooded: Cell<bool>,
     phase: Cell<Phase>,
     since: Cell<u32>,
     http2: Cell<bool>,
@@ -63,6 +50,10 @@ pub(crate) struct Connection {
     waker: RefCell<Option<Waker>>,
     /// The backend's side of what the connection becomes after the response that is on its way.
     upgraded: RefCell<Option<Upgraded>>,
+    /// Bodies that are waited for.
+    uploads: RefCell<Vec<Upload>>,
+    /// Whether a request was answered of which there may be more to come.
+    unread: Cell<bool>,
 }
 
 /// What the connection is waiting for.
@@ -94,6 +85,9 @@ impl Connection {
             client: HeaderValue::try_from(peer.to_canonical().to_string()).ok()?,
             listener: OnceCell::new(),
             requests: Cell::new(0),
+            made: Cell::new(0),
+            given_up: Cell::new(0),
+            flooded: Cell::new(false),
             phase: Cell::new(Phase::Idle),
             since: Cell::new(worker.now()),
             http2: Cell::new(false),
@@ -101,6 +95,8 @@ impl Connection {
             order: Cell::new(None),
             waker: RefCell::default(),
             upgraded: RefCell::default(),
+            uploads: RefCell::default(),
+            unread: Cell::new(false),
         })
     }
 
@@ -170,6 +166,16 @@ impl Connection {
         self.leaves_at.set(Some(moment));
     }
 
+    /// A request was answered of which there may be more to come: the connection ends with that.
+    pub(crate) fn leave_unread(&self) {
+        self.unread.set(true);
+    }
+
+    /// Whether one was.
+    pub(crate) fn is_unread(&self) -> bool {
+        self.unread.get()
+    }
+
     /// Ends the connection after the request that is open, or now.
     pub(crate) fn close_when_idle(&self) {
         self.give(Order::Finish);
@@ -177,24 +183,44 @@ impl Connection {
 
     /// Ends what has waited for its client too long, and tells HTTP/2 clients to leave when it is time.
     pub(crate) fn sweep(&self, now: u32) {
-        let waited = now.saturating_sub(self.since.get());
-        let patience = if self.phase.get() == Phase::Tunnel { SILENT_SECONDS } else { STALLED_SECONDS };
-        if self.requests.get() > 0 && waited >= patience {
+        let seconds = now.saturating_sub(self.since.get());
+        let (phase, http2, requests) = (self.phase.get(), self.http2.get(), self.requests.get());
+        let leaving = self.is_leaving(now);
+        if let Some(order) = patience::verdict(Waiting { phase, http2, requests, seconds, leaving }) {
+            self.give(order);
+        }
+        self.uploads.borrow_mut().retain(Upload::waits);
+    }
+
+    /// Watches over a body that is waited for.
+    pub(crate) fn watch(&self, upload: Upload) {
+        self.uploads.borrow_mut().push(upload);
+    }
+
+    /// A request is open.
+    pub(super) fn begin(&self, now: u32) {
+        self.requests.set(self.requests.get() + 1);
+        self.made.set(self.made.get().saturating_add(1));
+        self.enter(Phase::Busy, now);
+    }
+
+    /// One is open no more, perhaps because its client gave it up as soon as it had made it. Returns whether that was once
+    /// too often, which ends the connection.
+    pub(super) fn end(&self, now: u32, given_up: bool) -> bool {
+        self.requests.set(self.requests.get() - 1);
+        if self.requests.get() == 0 {
+            self.enter(Phase::Idle, now);
+        }
+        if !given_up || !self.http2.get() || self.flooded.get() {
+            return false;
+        }
+        self.given_up.set(self.given_up.get() + 1);
+        let flood = limits::is_reset_flood(self.given_up.get(), self.made.get());
+        if flood {
+            self.flooded.set(true);
             self.give(Order::Abort);
-            return;
         }
-        if self.http2.get() {
-            let idle = self.requests.get() == 0 && waited >= IDLE_SECONDS_HTTP2;
-            if idle || self.is_leaving(now) {
-                self.give(Order::Finish);
-            }
-            return;
-        }
-        match self.phase.get() {
-            Phase::Head if waited >= HEAD_SECONDS => self.give(Order::Abort),
-            Phase::Idle if waited >= IDLE_SECONDS_HTTP1 => self.give(Order::Finish),
-            Phase::Busy | Phase::Head | Phase::Idle | Phase::Tunnel => {}
-        }
+        flood
     }
 
     fn give(&self, order: Order) {
@@ -203,35 +229,6 @@ impl Connection {
         if let Some(waker) = &*self.waker.borrow() {
             waker.wake_by_ref();
         }
-    }
-}
-
-/// Tells the connection and the worker that a request is open, until it is dropped.
-#[derive(Debug)]
-pub(crate) struct Open {
-    pub(crate) worker: Rc<Worker>,
-    pub(crate) connection: Rc<Connection>,
-}
-
-impl Open {
-    pub(crate) fn new(worker: Rc<Worker>, connection: Rc<Connection>) -> Self {
-        connection.requests.set(connection.requests.get() + 1);
-        connection.phase.set(Phase::Busy);
-        connection.since.set(worker.now());
-        worker.count_requests(1);
-        Self { worker, connection }
-    }
-}
-
-impl Drop for Open {
-    fn drop(&mut self) {
-        let connection = &self.connection;
-        connection.requests.set(connection.requests.get() - 1);
-        if connection.requests.get() == 0 {
-            connection.phase.set(Phase::Idle);
-            connection.since.set(self.worker.now());
-        }
-        self.worker.count_requests(-1);
     }
 }
 
@@ -259,103 +256,22 @@ async fn serve_stream(
     let sharing = worker.snapshot().sharing(connection.bind_port);
     // What is not HTTP in the clear is kept apart, so that this is no larger for it.
     match sharing {
-        Some(Sharing::Nothing) => Ok(Box::pin(tcp::serve(worker, connection, stream)).await?),
+        Some(Sharing::Nothing) => {
+            let arrived = Arrived::plain(TcpStream::from_std(stream)?);
+            Ok(Box::pin(tcp::serve(worker, connection, arrived)).await?)
+        }
         Some(Sharing::ServerName) => {
             let accepted = Box::pin(secure::accept(worker, connection, TcpStream::from_std(stream)?)).await?;
             match accepted {
-                Some(stream) => Box::pin(serve_http(worker, stream, connection)).await,
+                Some(Secured::Http(stream)) => Box::pin(serving::serve(worker, stream, connection)).await,
+                Some(Secured::Passing(arrived)) => Ok(Box::pin(tcp::serve(worker, connection, arrived)).await?),
                 None => Ok(()),
             }
         }
         Some(Sharing::Host) | None => {
-            serve_http(worker, ClientStream::Plain(TcpStream::from_std(stream)?), connection).await
+            serving::serve(worker, ClientStream::Plain(TcpStream::from_std(stream)?), connection).await
         }
     }
-}
-
-/// Serves HTTP of either version.
-async fn serve_http(
-    worker: &Rc<Worker>,
-    mut stream: ClientStream,
-    connection: &Rc<Connection>,
-) -> Result<(), ServeError> {
-    let sniffed = {
-        let mut sniffing = pin!(sniff(&mut stream, || connection.note_read(worker.now())));
-        // A client that has not said anything yet has nothing to lose.
-        until(connection, |context, order| match order {
-            Some(Order::Abort | Order::Finish) => Poll::Ready(Ok(None)),
-            None => sniffing.as_mut().poll(context).map_ok(Some),
-        })
-        .await?
-    };
-    let Some(sniffed) = sniffed else { return Ok(()) };
-    let http2 = sniffed.http2;
-    let wire = Wire::new(stream, sniffed, Rc::clone(connection), Rc::clone(worker));
-    if http2 {
-        return Ok(serve_http2(worker, wire, connection).await?);
-    }
-    if let Some((client, backend)) = serve_http1(worker, wire, connection).await? {
-        // Apart, so that connections that never become one are no larger for it.
-        Box::pin(tunnel::run(worker, connection, client, backend)).await;
-    }
-    Ok(())
-}
-
-/// Serves HTTP/1 to its end. Returns both sides of what the connection has become, if it has become something else.
-async fn serve_http1(
-    worker: &Rc<Worker>,
-    wire: Wire,
-    connection: &Rc<Connection>,
-) -> hyper::Result<Option<(ClientStream, Upgraded)>> {
-    let service = service_fn(|request| request::handle(Rc::clone(worker), Rc::clone(connection), request));
-    let mut serving = http1::Builder::new()
-        .max_headers(framing::MAX_FIELDS)
-        .max_header_size(framing::MAX_HEAD_BYTES)
-        .max_buf_size(BUFFER)
-        .serve_connection(wire, service);
-    until(connection, |context, order| {
-        if order == Some(Order::Abort) {
-            connection.upgraded.take();
-            return Poll::Ready(Ok(()));
-        }
-        let polled = Pin::new(&mut serving).poll(context);
-        // What has arrived by now was read by that. What has begun is answered, and says that it is the last.
-        if polled.is_pending() && order == Some(Order::Finish) && connection.phase.get() == Phase::Idle {
-            Pin::new(&mut serving).graceful_shutdown();
-            return Pin::new(&mut serving).poll(context);
-        }
-        polled
-    })
-    .await?;
-    let Some(upgraded) = connection.upgraded.take() else { return Ok(None) };
-    let http1::Parts { io, read_buf, .. } = serving.into_parts();
-    // A client that has said more than its request before it was agreed to is not trusted with a backend.
-    Ok(io.into_stream().filter(|_| read_buf.is_empty()).map(|client| (client, upgraded)))
-}
-
-async fn serve_http2(worker: &Rc<Worker>, wire: Wire, connection: &Rc<Connection>) -> hyper::Result<()> {
-    connection.http2.set(true);
-    let service = service_fn(|request| request::handle(Rc::clone(worker), Rc::clone(connection), request));
-    let mut serving: Pin<_> = pin!(
-        http2::Builder::new(LocalExecutor)
-            .max_concurrent_streams(STREAMS)
-            .initial_stream_window_size(STREAM_WINDOW)
-            .initial_connection_window_size(CONNECTION_WINDOW)
-            .max_header_list_size(framing::MAX_HEAD_BYTES as u32)
-            .max_pending_accept_reset_streams(PENDING_RESETS)
-            .max_local_error_reset_streams(LOCAL_RESETS)
-            .max_send_buf_size(BUFFER)
-            .serve_connection(wire, service)
-    );
-    until(connection, |context, order| {
-        match order {
-            Some(Order::Abort) => return Poll::Ready(Ok(())),
-            Some(Order::Finish) => serving.as_mut().graceful_shutdown(),
-            None => {}
-        }
-        serving.as_mut().poll(context)
-    })
-    .await
 }
 
 /// Polls `step` with the order that the connection was given meanwhile, and lets an order wake it.

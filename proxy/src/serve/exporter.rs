@@ -11,6 +11,7 @@ use sluice_signals::{self as signals, DURATION_BOUNDS_MS, Kind, Series};
 
 use super::accounts::SeriesKey;
 use super::counters::CellTotals;
+use super::limits::Limit;
 use super::plane::Plane;
 
 /// Classes of status codes, in the counters' order.
@@ -26,6 +27,8 @@ pub(super) struct Exported {
     backends: BTreeMap<SeriesKey, CellTotals>,
     connections: u64,
     evicted: u64,
+    /// How often each limit was met.
+    hits: [u64; Limit::ALL.len()],
     update: u64,
     resident: u64,
     cpu_seconds: f64,
@@ -38,6 +41,7 @@ pub(super) fn text(plane: &Plane) -> String {
         backends: plane.accounts.borrow().series(&plane.cells.borrow()),
         connections: plane.connections() as u64,
         evicted: plane.evicted_flows(),
+        hits: Limit::ALL.map(|limit| plane.hits(limit)),
         update: plane.update.get(),
         resident,
         cpu_seconds,
@@ -64,6 +68,7 @@ impl Collector for Exported {
         self.encode_backends(&mut encoder, &signals::PASSAGES, CellTotals::open)?;
         self.encode_bytes(&mut encoder)?;
         describe(&mut encoder, &signals::FLOWS_EVICTED)?.encode_counter::<NoLabelSet, _, u64>(&self.evicted, None)?;
+        self.encode_hits(&mut encoder)?;
         describe(&mut encoder, &signals::CONNECTIONS)?.encode_gauge(&self.connections)?;
         describe(&mut encoder, &signals::CONFIG_UPDATE)?.encode_gauge(&self.update)?;
         let version = [(signals::BUILD.labels[0], env!("CARGO_PKG_VERSION"))];
@@ -84,6 +89,15 @@ impl Exported {
                     .encode_family(&[route, rule, backend, class])?
                     .encode_counter::<NoLabelSet, _, u64>(&count, None)?;
             }
+        }
+        Ok(())
+    }
+
+    fn encode_hits(&self, encoder: &mut DescriptorEncoder<'_>) -> fmt::Result {
+        let mut hits = describe(encoder, &signals::LIMIT_HITS)?;
+        for (limit, count) in Limit::ALL.iter().zip(self.hits) {
+            let limit = (signals::LIMIT_HITS.labels[0], limit.name());
+            hits.encode_family(&[limit])?.encode_counter::<NoLabelSet, _, u64>(&count, None)?;
         }
         Ok(())
     }

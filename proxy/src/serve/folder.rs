@@ -1,5 +1,6 @@
 //! Configuration from files instead of a controller: for trying out, tests and benchmarks.
 
+use std::collections::BTreeSet;
 use std::fs;
 use std::io;
 use std::path::{Path, PathBuf};
@@ -11,7 +12,8 @@ use tokio::signal::unix::{SignalKind, signal};
 
 use super::plane::{Changed, Plane, Resources};
 use super::state::read_resources;
-use crate::control::files;
+use crate::control::files::Folder;
+use crate::control::findings::{self, Finding};
 
 /// How often the files are looked at for a change.
 const INTERVAL: Duration = Duration::from_secs(1);
@@ -32,10 +34,15 @@ impl Source {
         }
     }
 
-    fn read(&self) -> anyhow::Result<Resources> {
+    /// Reads the files. What is said of manifests goes to the log where it differs from what was told before.
+    fn read(&self, told: &mut BTreeSet<Finding>) -> anyhow::Result<Resources> {
         match self {
             Self::Manifests(dir) => {
-                Ok(files::resources(dir)?.into_iter().map(|resource| (resource.key(), resource)).collect())
+                let folder = Folder::read(dir)?;
+                let findings = folder.findings.into_iter().collect();
+                tell(told, &findings);
+                *told = findings;
+                Ok(folder.resources)
             }
             Self::Resources(path) => read_resources(path).with_context(|| format!("cannot read {}", path.display())),
         }
@@ -48,7 +55,8 @@ pub(super) async fn follow(plane: &Rc<Plane>, source: Source) -> anyhow::Result<
     let mut reload = signal(SignalKind::hangup())?;
     let mut seen = stamp(source.path())?;
     let mut update = 1;
-    plane.apply(update, &source.read()?, &Changed::All).await?;
+    let mut told = BTreeSet::new();
+    plane.apply(update, &source.read(&mut told)?, &Changed::All).await?;
     loop {
         let asked = tokio::time::timeout(INTERVAL, reload.recv()).await.is_ok();
         // Taken before reading: a change in between is found the next time.
@@ -58,13 +66,27 @@ pub(super) async fn follow(plane: &Rc<Plane>, source: Source) -> anyhow::Result<
         }
         seen = now;
         update += 1;
-        let applied = match source.read() {
+        let applied = match source.read(&mut told) {
             Ok(resources) => plane.apply(update, &resources, &Changed::All).await.map_err(Into::into),
             Err(error) => Err(error),
         };
         if let Err(error) = applied {
             tracing::error!("The configuration is not served: {error:#}");
         }
+    }
+}
+
+fn tell(before: &BTreeSet<Finding>, now: &BTreeSet<Finding>) {
+    let news = findings::news(before, now);
+    for finding in news.said {
+        if finding.is_rejection() {
+            tracing::warn!("{finding}");
+        } else {
+            tracing::info!("{finding}");
+        }
+    }
+    for subject in news.gone {
+        tracing::info!("{subject} is gone");
     }
 }
 

@@ -7,7 +7,7 @@ use tokio::io::AsyncReadExt;
 use tokio::net::TcpStream;
 
 /// Most bytes that it may take. One of today has two kilobytes at most, with a post-quantum key.
-const MOST: usize = 64 * 1024;
+pub(super) const MOST: usize = 64 * 1024;
 /// Bytes read at once.
 const CHUNK: usize = 4 * 1024;
 

@@ -15,27 +15,28 @@ use socket2::{Domain, Protocol, Socket, Type};
 use tokio::net::{TcpListener, TcpStream};
 use tokio::task::AbortHandle;
 
+use super::limits::Limit;
 use super::worker::{Message, WorkerHandle};
 
 /// Connections that the kernel holds until we accept them; it takes less where its own limit is lower.
-const BACKLOG: i32 = 4096;
+pub(super) const BACKLOG: i32 = 4096;
 /// Bytes of datagrams that the kernel holds for a worker that is busy.
 const RECEIVE_BUFFER: usize = 1024 * 1024;
 /// How long to wait when no connection can be accepted for want of file descriptors or memory.
 const PAUSE: Duration = Duration::from_millis(20);
 
 /// Share of the file descriptors that clients may have: each request may need another one for its backend.
-const CLIENTS_SHARE: f64 = 0.45;
+pub(super) const CLIENTS_SHARE: f64 = 0.45;
 /// Taken for the limit where the kernel does not tell.
 const DESCRIPTORS: usize = 1024;
 
 /// Share of the file descriptors that UDP flows may have.
-const FLOWS_SHARE: f64 = 0.05;
+pub(super) const FLOWS_SHARE: f64 = 0.05;
 /// UDP flows beyond which more descriptors give no more room.
-const MOST_FLOWS: usize = 65_536;
+pub(super) const MOST_FLOWS: usize = 65_536;
 
 /// Most connections of clients at once.
-fn most_connections() -> usize {
+pub(super) fn most_connections() -> usize {
     (descriptors() as f64 * CLIENTS_SHARE) as usize
 }
 
@@ -45,7 +46,11 @@ pub(super) fn most_flows() -> usize {
 }
 
 fn descriptors() -> usize {
-    let limits = std::fs::read_to_string("/proc/self/limits").unwrap_or_default();
+    open_files(&std::fs::read_to_string("/proc/self/limits").unwrap_or_default())
+}
+
+/// The limit on open files in the kernel's table of limits.
+fn open_files(limits: &str) -> usize {
     let files = limits.lines().find_map(|line| line.strip_prefix("Max open files")?.split_whitespace().next());
     match files {
         Some("unlimited") => usize::MAX,
@@ -114,16 +119,17 @@ fn listen(address: SocketAddr) -> io::Result<TcpListener> {
     TcpListener::from_std(socket.into())
 }
 
-/// Accepts connections for the workers.
-pub(super) fn accept(listener: TcpListener, port: u16, workers: Rc<[WorkerHandle]>) -> Accepting {
+/// Accepts connections for the workers, at most so many of all ports at once.
+pub(super) fn accept(listener: TcpListener, port: u16, workers: Rc<[WorkerHandle]>, most: usize) -> Accepting {
     let accepting = tokio::task::spawn_local(async move {
-        let most = most_connections();
         let mut is_full = false;
         loop {
             let connections = || workers.iter().map(|worker| worker.load.connections.load(Relaxed)).sum::<usize>();
             match listener.accept().await {
                 // Closed again at once: a client that waited in the backlog instead would not know why.
                 Ok(_) if connections() >= most => {
+                    // Nobody's in particular; what is exported is the sum.
+                    workers.first().inspect(|worker| worker.load.hits.count(Limit::Connections));
                     // Said once, not for each of what may be very many.
                     if !std::mem::replace(&mut is_full, true) {
                         tracing::warn!(port, most, "Refusing connections: there are as many as there may be");
@@ -155,5 +161,30 @@ fn hand_out(stream: TcpStream, peer: IpAddr, port: u16, workers: &[WorkerHandle]
     worker.load.connections.fetch_add(1, Relaxed);
     if worker.messages.send(Message::Accepted { stream, peer, port }).is_err() {
         worker.load.connections.fetch_sub(1, Relaxed);
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use super::{DESCRIPTORS, open_files};
+
+    #[test]
+    fn the_limit_on_open_files_is_read_or_assumed() {
+        let table = |soft: &str| {
+            format!(
+                "Limit                     Soft Limit           Hard Limit           Units\n\
+                     Max core file size        0                    unlimited            bytes\n\
+                     Max open files            {soft:<21}1048576              files\n"
+            )
+        };
+        let cases = [
+            (table("65536"), 65_536),
+            (table("unlimited"), usize::MAX),
+            (table("many"), DESCRIPTORS),
+            (String::new(), DESCRIPTORS),
+        ];
+        for (limits, expected) in cases {
+            assert_eq!(open_files(&limits), expected, "{limits}");
+        }
     }
 }

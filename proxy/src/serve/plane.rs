@@ -15,9 +15,11 @@ use tokio::net::TcpListener;
 use tokio::sync::{oneshot, watch};
 
 use super::accounts::Accounts;
+use super::limits::Limit;
 use super::listener::{self, Accepting};
 use super::worker::{Message, Served, WorkerHandle};
 use crate::tls::acceptors::Acceptors;
+use crate::tls::connectors::Connectors;
 
 /// Resources by key.
 pub(crate) type Resources = BTreeMap<String, Resource>;
@@ -74,6 +76,7 @@ pub(crate) struct Plane {
     pub(super) stage: watch::Sender<Stage>,
     bind: Option<IpAddr>,
     acceptors: RefCell<Arc<Acceptors>>,
+    connectors: RefCell<Arc<Connectors>>,
     listeners: RefCell<HashMap<u16, Accepting>>,
     /// UDP ports, each of which has a socket in every worker.
     datagrams: RefCell<BTreeSet<u16>>,
@@ -109,6 +112,7 @@ impl Plane {
             stage: watch::Sender::new(Stage::Starting),
             bind,
             acceptors: RefCell::default(),
+            connectors: RefCell::default(),
             listeners: RefCell::default(),
             datagrams: RefCell::default(),
         }))
@@ -120,8 +124,11 @@ impl Plane {
         let snapshot = Arc::new(self.compile(resources, changed)?);
         let bound = self.bind_new(&snapshot)?;
         let acceptors = Arc::new(self.acceptors.borrow().next(&snapshot));
-        self.swap(&Served { snapshot: Arc::clone(&snapshot), acceptors: Arc::clone(&acceptors) }).await?;
-        *self.acceptors.borrow_mut() = acceptors;
+        let connectors = self.connectors.borrow().next(&snapshot);
+        let next = Served { snapshot: Arc::clone(&snapshot), acceptors, connectors };
+        self.swap(&next).await?;
+        *self.acceptors.borrow_mut() = next.acceptors;
+        *self.connectors.borrow_mut() = next.connectors;
         self.listen(bound, &snapshot);
         let mut snapshots = self.snapshots.borrow_mut();
         let earlier = std::mem::replace(&mut snapshots.current, snapshot);
@@ -173,7 +180,8 @@ impl Plane {
         // Connections on a port that is gone live on; only new ones are not taken.
         listeners.retain(|port, _| snapshot.ports(Transport::Tcp).any(|wanted| wanted == *port));
         for (port, listener) in bound.listeners {
-            listeners.insert(port, listener::accept(listener, port, Rc::clone(&self.workers)));
+            let accepting = listener::accept(listener, port, Rc::clone(&self.workers), listener::most_connections());
+            listeners.insert(port, accepting);
         }
         let mut datagrams = self.datagrams.borrow_mut();
         let wanted: BTreeSet<u16> = snapshot.ports(Transport::Udp).collect();
@@ -216,6 +224,11 @@ impl Plane {
         for port in std::mem::take(&mut *self.datagrams.borrow_mut()) {
             self.tell(|| Message::CloseDatagrams(port));
         }
+    }
+
+    /// How often clients met a limit.
+    pub(super) fn hits(&self, limit: Limit) -> u64 {
+        self.workers.iter().map(|worker| worker.load.hits.of(limit)).sum()
     }
 
     /// UDP flows that made room for newer ones.

@@ -31,7 +31,7 @@ const KEEP_ALIVE: [Duration; 2] = [Duration::from_secs(10), Duration::from_secs(
 /// Messages that wait to be sent. Counters are left out when there is no room: the next ones say the same and more.
 const QUEUE: usize = 16;
 /// Largest message: a full update of very many routes.
-const MAX_MESSAGE: usize = 256 * 1024 * 1024;
+pub(super) const MAX_MESSAGE: usize = 256 * 1024 * 1024;
 
 /// The controller, and who we are to it.
 #[derive(Clone, Debug)]

@@ -1,5 +1,5 @@
-//! A connection of a TCP listener: assigned once, then bytes both ways until both sides have ended or nothing has come for
-//! long. Each side may end by itself, and a side that does not read stops the other.
+//! A connection of a TCP or TLS listener: assigned once, then bytes both ways until both sides have ended or nothing has come
+//! for long. Each side may end by itself, and a side that does not read stops the other.
 //!
 //! It is counted as one request, answered when the backend's first byte comes: how long people talk is not how long an
 //! answer takes.
@@ -12,44 +12,57 @@ use std::task::{Context, Poll, ready};
 use std::time::Duration;
 
 use http::StatusCode;
-use sluice_proxy_core::model::Transport;
-use sluice_proxy_core::table::{Action, Backend};
+use sluice_proxy_core::model::{ListenerProtocol, Transport};
+use sluice_proxy_core::table::Action;
 use socket2::SockRef;
 use tokio::io::{AsyncRead, AsyncWrite, ReadBuf};
 use tokio::net::TcpStream;
 
+use super::client::ClientStream;
 use super::connection::{Connection, Open, Order, Phase, until};
 use super::counters::Outcome;
 use super::worker::Worker;
 use crate::request::failure::Failure;
 use crate::request::tally::{Passage, Tally};
-use crate::upstream::InFlight;
+use crate::upstream::{InFlight, ServerStream, Upstream};
 
 /// Endpoints that are asked beside the first one when they do not take the connection.
 const ELSEWHERE: u32 = 2;
 /// Most bytes that are read at once, and so most that wait for a side that does not read.
 const CHUNK: usize = 32 * 1024;
 
+/// A client whose bytes are to be passed on.
+pub(super) struct Arrived {
+    pub(super) stream: ClientStream,
+    /// In lower case; empty where it names none.
+    pub(super) server_name: String,
+    /// What was read of it, which is for the backend too.
+    pub(super) read: Vec<u8>,
+}
+
+impl Arrived {
+    /// A client of which nothing is known yet.
+    pub(super) fn plain(stream: TcpStream) -> Self {
+        Self { stream: ClientStream::Plain(stream), server_name: String::new(), read: Vec::new() }
+    }
+}
+
 /// Passes a client's connection on to a backend.
-pub(super) async fn serve(
-    worker: &Rc<Worker>,
-    connection: &Rc<Connection>,
-    stream: std::net::TcpStream,
-) -> io::Result<()> {
-    let client = TcpStream::from_std(stream)?;
+pub(super) async fn serve(worker: &Rc<Worker>, connection: &Rc<Connection>, arrived: Arrived) -> io::Result<()> {
+    let Arrived { stream: client, server_name, read } = arrived;
     // It is open as long as a request is, for whoever waits for the end.
     let _open = Open::new(Rc::clone(worker), Rc::clone(connection));
     connection.enter(Phase::Tunnel, worker.now());
-    let mut reaching = pin!(reach(worker, connection.bind_port));
+    let mut reaching = pin!(reach(worker, connection, &server_name));
     let reached = until(connection, |context, order| match order {
         Some(Order::Abort) => Poll::Ready(None),
         Some(Order::Finish) | None => reaching.as_mut().poll(context),
     });
     let Some(reached) = reached.await else {
-        reset(&client);
+        reset(client.socket());
         return Ok(());
     };
-    let mut passing = Passing::new(worker, connection, client, reached);
+    let mut passing = Passing::new(worker, connection, (client, read), reached);
     let ended = until(connection, |context, order| match order {
         Some(Order::Abort) => Poll::Ready(Err(Broken { by: Side::Client, error: io::ErrorKind::TimedOut.into() })),
         // While we leave it may go on as long as a request may.
@@ -62,22 +75,31 @@ pub(super) async fn serve(
 
 /// A connection to a backend, and how it is counted.
 struct Reached {
-    stream: TcpStream,
+    stream: ServerStream,
     tally: Tally,
     passage: Passage,
     in_flight: InFlight,
 }
 
 /// Draws a backend and connects to it. None when the connection is to be refused.
-async fn reach(worker: &Rc<Worker>, port: u16) -> Option<Reached> {
-    let snapshot = worker.snapshot();
-    let Action::Forward { split, arms } = &snapshot.passing_rule(Transport::Tcp, port)?.action else { return None };
+async fn reach(worker: &Rc<Worker>, connection: &Connection, server_name: &str) -> Option<Reached> {
+    let (snapshot, port) = (worker.snapshot(), connection.bind_port);
+    let listener = snapshot.listener(Transport::Tcp, port, server_name)?;
+    // While it shook hands the name may have become another listener's, whose certificates and rules it was not met with.
+    if connection.listener().is_some_and(|chosen| *chosen != *listener.id) {
+        return None;
+    }
+    let Action::Forward { split, arms } = &snapshot.passing_rule(listener, server_name)?.action else { return None };
     let arm = &arms[split.pick(worker.random())];
     let mut tally = Tally::start(worker, arm.cell);
-    let connected = match snapshot.backend(arm) {
-        _ if !arm.valid => Err(Failure::BackendInvalid),
-        None => Err(Failure::NoEndpoint),
-        Some(backend) => connect(worker, backend).await,
+    let upstream = if listener.protocol == ListenerProtocol::Tls && listener.termination.is_none() {
+        snapshot.upstream_as_is(arm)
+    } else {
+        snapshot.upstream(arm, listener.identity.as_deref())
+    };
+    let connected = match upstream {
+        Ok(upstream) => connect(worker, upstream).await,
+        Err(failure) => Err(failure),
     };
     match connected {
         Ok((stream, in_flight)) => {
@@ -91,13 +113,15 @@ async fn reach(worker: &Rc<Worker>, port: u16) -> Option<Reached> {
     }
 }
 
-async fn connect(worker: &Worker, backend: &Backend) -> Result<(TcpStream, InFlight), Failure> {
+async fn connect(worker: &Worker, upstream: Upstream<'_>) -> Result<(ServerStream, InFlight), Failure> {
     let (mut failed, mut last) = (Failure::NoEndpoint, None);
     for _ in 0..=ELSEWHERE {
-        let Some(endpoint) = worker.pools.choose(backend, last, worker.random(), worker.now()) else { break };
+        let Some(endpoint) = worker.pools.choose(upstream, last, worker.random(), worker.now()) else { break };
         match endpoint.connect(worker.now()).await {
             Ok(connected) => return Ok(connected),
-            Err(error) => (failed, last) = (Failure::to_connect(worker, &endpoint, &error), Some(endpoint.address)),
+            Err(error) => {
+                (failed, last) = (Failure::to_connect(worker, &endpoint, &error), Some(endpoint.target.address));
+            }
         }
     }
     Err(failed)
@@ -126,8 +150,8 @@ struct Broken {
 struct Passing<'a> {
     worker: &'a Worker,
     connection: &'a Connection,
-    client: TcpStream,
-    backend: TcpStream,
+    client: ClientStream,
+    backend: ServerStream,
     up: Half,
     down: Half,
     /// Until the backend has said something.
@@ -137,9 +161,15 @@ struct Passing<'a> {
 }
 
 impl<'a> Passing<'a> {
-    fn new(worker: &'a Worker, connection: &'a Connection, client: TcpStream, to: Reached) -> Self {
+    /// Between a client, of whom so much has been read, and a backend.
+    fn new(
+        worker: &'a Worker,
+        connection: &'a Connection,
+        (client, read): (ClientStream, Vec<u8>),
+        to: Reached,
+    ) -> Self {
         let Reached { stream: backend, tally, passage, in_flight } = to;
-        let (up, down) = (Half::default(), Half::default());
+        let (up, down) = (Half { waiting: read, ..Half::default() }, Half::default());
         Self { worker, connection, client, backend, up, down, tally: Some(tally), passage, in_flight }
     }
 
@@ -178,8 +208,7 @@ impl<'a> Passing<'a> {
     }
 
     fn failure(&self) -> Failure {
-        let endpoint = self.in_flight.endpoint();
-        Failure::Reset { leaving: !self.worker.is_ready(endpoint.address, endpoint.protocol) }
+        Failure::Reset { leaving: !self.worker.is_ready(&self.in_flight.endpoint().target) }
     }
 
     /// Tells the other side, and whoever counts, how it ended.
@@ -194,8 +223,8 @@ impl<'a> Passing<'a> {
             tally.outcome = outcome;
         }
         if ended.is_err() {
-            reset(&self.client);
-            reset(&self.backend);
+            reset(self.client.socket());
+            reset(self.backend.socket());
         }
     }
 }
@@ -223,8 +252,8 @@ impl Half {
     fn poll(
         &mut self,
         context: &mut Context<'_>,
-        from: &mut TcpStream,
-        to: &mut TcpStream,
+        from: &mut (impl AsyncRead + Unpin),
+        to: &mut (impl AsyncWrite + Unpin),
         scratch: &RefCell<Box<[u8]>>,
         mut note: impl FnMut(usize),
     ) -> Poll<Result<(), End>> {
@@ -240,11 +269,17 @@ impl Half {
                 self.told = true;
                 break;
             }
+            // TLS may hold what it has not been able to send yet.
+            ready!(Pin::new(&mut *to).poll_flush(context)).map_err(End::Writing)?;
             // Given back, because most connections wait for nothing most of the time.
             self.waiting = Vec::new();
             let mut scratch = scratch.borrow_mut();
             let mut read = ReadBuf::new(&mut scratch[..CHUNK]);
-            ready!(Pin::new(&mut *from).poll_read(context, &mut read)).map_err(End::Reading)?;
+            match ready!(Pin::new(&mut *from).poll_read(context, &mut read)) {
+                // TLS that ends without saying so: so many do it that it has to pass for an end.
+                Err(error) if error.kind() == io::ErrorKind::UnexpectedEof => {}
+                read => read.map_err(End::Reading)?,
+            }
             let bytes = read.filled();
             if bytes.is_empty() {
                 self.ended = true;
@@ -260,5 +295,30 @@ impl Half {
             self.waiting.extend_from_slice(&bytes[written..]);
         }
         Poll::Ready(Ok(()))
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use std::cell::RefCell;
+    use std::task::{Context, Poll, Waker};
+
+    use tokio::io::{AsyncReadExt, AsyncWriteExt, BufWriter, duplex};
+
+    use super::{CHUNK, Half};
+
+    #[tokio::test]
+    async fn nothing_stays_with_a_receiver_that_holds_what_it_is_given() {
+        let (mut sender, mut from) = duplex(64);
+        let (to, mut receiver) = duplex(64);
+        sender.write_all(b"hello").await.expect("sent");
+        let (mut half, mut passed) = (Half { waiting: b"first ".to_vec(), ..Half::default() }, 0);
+        let scratch = RefCell::new(vec![0; CHUNK].into_boxed_slice());
+        let mut context = Context::from_waker(Waker::noop());
+        let polled = half.poll(&mut context, &mut from, &mut BufWriter::new(to), &scratch, |bytes| passed += bytes);
+        assert!(matches!(polled, Poll::Pending), "the sender has not ended");
+        let mut heard = [0; 11];
+        receiver.read_exact(&mut heard).await.expect("heard");
+        assert_eq!((&heard, passed), (b"first hello", 11));
     }
 }

@@ -16,7 +16,7 @@ use std::time::Duration;
 use http::StatusCode;
 use slab::Slab;
 use sluice_proxy_core::model::Transport;
-use sluice_proxy_core::table::{Action, Snapshot};
+use sluice_proxy_core::table::{Action, Rule, Snapshot};
 use socket2::SockRef;
 use tokio::io::Interest;
 use tokio::net::UdpSocket;
@@ -29,7 +29,7 @@ use crate::request::tally::{Passage, Tally};
 use crate::upstream::InFlight;
 
 /// Seconds without a datagram either way after which a flow is forgotten.
-const IDLE_SECONDS: u32 = 60;
+pub(super) const IDLE_SECONDS: u32 = 60;
 /// Datagrams of one socket that are passed on before others have their turn.
 const BATCH: usize = 64;
 /// Flows among which the one that has been silent for longest makes room.
@@ -117,13 +117,13 @@ impl Flow {
     /// Whether a snapshot still sends such datagrams to its backend. What is dropped is looked at anew each time.
     fn is_wanted(&self, snapshot: &Snapshot) -> bool {
         let Some(backend) = &self.backend else { return false };
-        let Some(rule) = snapshot.passing_rule(Transport::Udp, self.port) else { return false };
+        let Some(rule) = rule(snapshot, self.port) else { return false };
         let endpoint = backend.in_flight.endpoint();
         let named = match &rule.action {
             Action::Forward { arms, .. } => arms.iter().any(|arm| arm.valid && arm.backend == backend.id),
             Action::NoBackend | Action::Redirect(_) => false,
         };
-        named && snapshot.readiness(endpoint.address, endpoint.protocol).is_some()
+        named && snapshot.readiness(&endpoint.target).is_some()
     }
 }
 
@@ -239,11 +239,15 @@ fn make_room(worker: &Worker) {
     }
 }
 
+fn rule(snapshot: &Snapshot, port: u16) -> Option<&Rule> {
+    snapshot.passing_rule(snapshot.listener(Transport::Udp, port, "")?, "")
+}
+
 /// Draws a backend and an endpoint of it, or says why its datagrams are to be dropped. None when no route is there, or no
 /// socket is to be had.
 fn assign(worker: &Rc<Worker>, port: u16) -> Option<Result<Backend, Failure>> {
     let snapshot = worker.snapshot();
-    let Action::Forward { split, arms } = &snapshot.passing_rule(Transport::Udp, port)?.action else {
+    let Action::Forward { split, arms } = &rule(&snapshot, port)?.action else {
         return Some(Err(Failure::NoBackend));
     };
     let arm = &arms[split.pick(worker.random())];
@@ -252,14 +256,14 @@ fn assign(worker: &Rc<Worker>, port: u16) -> Option<Result<Backend, Failure>> {
         tally.outcome = failure.outcome();
         Some(Err(failure))
     };
-    if !arm.valid {
-        return fail(Failure::BackendInvalid);
-    }
-    let backend = snapshot.backend(arm);
-    let Some(endpoint) = backend.and_then(|of| worker.pools.choose(of, None, worker.random(), worker.now())) else {
+    let upstream = match snapshot.upstream(arm, None) {
+        Ok(upstream) => upstream,
+        Err(failure) => return fail(failure),
+    };
+    let Some(endpoint) = worker.pools.choose(upstream, None, worker.random(), worker.now()) else {
         return fail(Failure::NoEndpoint);
     };
-    match connect(endpoint.address) {
+    match connect(endpoint.target.address) {
         Ok(socket) => Some(Ok(Backend {
             id: Arc::clone(&arm.backend),
             socket,

@@ -62,6 +62,8 @@ pub(super) struct Wire {
     /// None where the protocol has frames of its own.
     scanner: Option<Scanner>,
     refused: bool,
+    /// Whether everything that was written is on its way.
+    flushed: bool,
     connection: Rc<Connection>,
     worker: Rc<Worker>,
 }
@@ -69,7 +71,7 @@ pub(super) struct Wire {
 impl Wire {
     pub(super) fn new(stream: ClientStream, sniffed: Sniffed, connection: Rc<Connection>, worker: Rc<Worker>) -> Self {
         let scanner = (!sniffed.http2).then(Scanner::default);
-        Self { stream, head: sniffed.bytes, scanner, refused: false, connection, worker }
+        Self { stream, head: sniffed.bytes, scanner, refused: false, flushed: true, connection, worker }
     }
 
     /// The connection, for what it has become; none when something on it was refused or is still to be read.
@@ -77,7 +79,23 @@ impl Wire {
         (!self.refused && self.head.from == self.head.to).then_some(self.stream)
     }
 
-    fn note_written(&self, written: &Poll<io::Result<usize>>) {
+    /// The connection, for a last word on it.
+    pub(super) fn into_raw(self) -> ClientStream {
+        self.stream
+    }
+
+    /// Whether something on it was refused.
+    pub(super) fn is_refused(&self) -> bool {
+        self.refused
+    }
+
+    /// Whether nothing is waiting to be sent, so that what is sent next is not in the middle of something.
+    pub(super) fn is_flushed(&self) -> bool {
+        self.flushed
+    }
+
+    fn note_written(&mut self, written: &Poll<io::Result<usize>>) {
+        self.flushed = false;
         if written.is_ready() {
             self.connection.note_written(self.worker.now());
         }
@@ -137,7 +155,9 @@ impl Write for Wire {
     }
 
     fn poll_flush(mut self: Pin<&mut Self>, context: &mut Context<'_>) -> Poll<io::Result<()>> {
-        Pin::new(&mut self.stream).poll_flush(context)
+        let flushed = Pin::new(&mut self.stream).poll_flush(context);
+        self.flushed |= matches!(flushed, Poll::Ready(Ok(())));
+        flushed
     }
 
     fn poll_shutdown(mut self: Pin<&mut Self>, context: &mut Context<'_>) -> Poll<io::Result<()>> {

@@ -2,7 +2,7 @@
 //! given stays with it, and a request never leaves it.
 
 use std::cell::{Cell, RefCell};
-use std::net::{IpAddr, SocketAddr};
+use std::net::IpAddr;
 use std::ops::Deref;
 use std::rc::Rc;
 use std::sync::Arc;
@@ -11,8 +11,7 @@ use std::time::{Duration, Instant};
 
 use slab::Slab;
 use sluice_proxy_core::cells::CellId;
-use sluice_proxy_core::model::Protocol;
-use sluice_proxy_core::table::{Readiness, Snapshot};
+use sluice_proxy_core::table::{Arm, Backend, Readiness, Snapshot, Target};
 use sluice_signals::duration_bucket;
 use tokio::runtime::LocalOptions;
 use tokio::sync::{mpsc, oneshot};
@@ -20,10 +19,13 @@ use tokio::time::MissedTickBehavior;
 
 use super::connection::{self, Connection};
 use super::counters::{BUCKETS, WorkerCells};
+use super::limits::Hits;
 use super::udp::Flows;
 use super::wire::SCRATCH;
+use crate::request::failure::Failure;
 use crate::tls::acceptors::Acceptors;
-use crate::upstream::{Lease, Pools};
+use crate::tls::connectors::Connectors;
+use crate::upstream::{Lease, Pools, Upstream};
 
 /// Requests in flight of one cell, by age.
 pub(crate) type Ages = Vec<(CellId, [u64; BUCKETS])>;
@@ -60,6 +62,9 @@ pub(crate) enum Message {
     },
     /// Serve this snapshot from now on, and say so.
     Swap(Served, oneshot::Sender<()>),
+    /// It is so many seconds after the start, for tests that do not wait.
+    #[cfg(test)]
+    Tick(u32),
 }
 
 /// How busy a worker is, for whoever hands out connections and waits for the end.
@@ -71,6 +76,8 @@ pub(crate) struct Load {
     pub(crate) requests: AtomicUsize,
     /// UDP flows that made room for newer ones.
     pub(crate) evicted: AtomicU64,
+    /// Limits that clients met.
+    pub(crate) hits: Hits,
 }
 
 /// The control thread's end of a worker. Dropping it stops the worker.
@@ -124,6 +131,41 @@ pub(crate) struct Worker {
 pub(crate) struct Served {
     pub(crate) snapshot: Arc<Snapshot>,
     pub(crate) acceptors: Arc<Acceptors>,
+    pub(crate) connectors: Arc<Connectors>,
+}
+
+impl Served {
+    /// The backend of an arm; `identity` is the id of the certificate that it is shown.
+    pub(crate) fn upstream(&self, arm: &Arm, identity: Option<&str>) -> Result<Upstream<'_>, Failure> {
+        self.upstream_of(self.usable(arm)?, identity)
+    }
+
+    /// The same for TLS that is not ended here, and so is for the backend as it is.
+    pub(crate) fn upstream_as_is(&self, arm: &Arm) -> Result<Upstream<'_>, Failure> {
+        Ok(Upstream { backend: self.usable(arm)?, connector: None })
+    }
+
+    fn usable(&self, arm: &Arm) -> Result<&Backend, Failure> {
+        if arm.valid { self.backend(arm).ok_or(Failure::NoEndpoint) } else { Err(Failure::BackendInvalid) }
+    }
+
+    /// How connections to a backend of this snapshot are made.
+    pub(crate) fn upstream_of<'a>(
+        &'a self,
+        backend: &'a Backend,
+        identity: Option<&str>,
+    ) -> Result<Upstream<'a>, Failure> {
+        let connector = match &backend.tls {
+            None => None,
+            Some(policy) => Some(self.connectors.get(policy, identity).ok_or(Failure::NoTls)?),
+        };
+        Ok(Upstream { backend, connector })
+    }
+
+    /// Whether the same connections are to be used, as far as it does not take long to find out.
+    fn connects_like(&self, other: &Self) -> bool {
+        self.has_endpoints_of(other) && Arc::ptr_eq(&self.connectors, &other.connectors)
+    }
 }
 
 impl Deref for Served {
@@ -198,13 +240,15 @@ impl Worker {
             Message::Datagrams { socket, port } => self.flows.listen(self, port, socket),
             Message::Drain { spread } => self.drain(spread.as_secs() as u32),
             Message::Swap(next, served) => {
-                if !next.has_endpoints_of(&self.snapshot.borrow()) {
+                if !next.connects_like(&self.snapshot.borrow()) {
                     self.pools.follow(&next);
                 }
                 self.flows.follow(&next.snapshot);
                 *self.snapshot.borrow_mut() = Rc::new(next);
                 let _ = served.send(());
             }
+            #[cfg(test)]
+            Message::Tick(now) => self.tick(now),
         }
     }
 
@@ -252,13 +296,13 @@ impl Worker {
     }
 
     /// Whether an endpoint is ready in the snapshot that is served now.
-    pub(crate) fn is_ready(&self, address: SocketAddr, protocol: Protocol) -> bool {
-        self.snapshot.borrow().readiness(address, protocol) == Some(Readiness::Ready)
+    pub(crate) fn is_ready(&self, target: &Target) -> bool {
+        self.snapshot.borrow().readiness(target) == Some(Readiness::Ready)
     }
 
     /// Whether the endpoint of a connection is on its way out.
     pub(crate) fn is_leaving(&self, lease: &Lease) -> bool {
-        !self.is_ready(lease.address(), lease.protocol())
+        !self.is_ready(lease.target())
     }
 
     fn ages(&self, now: Instant) -> Ages {

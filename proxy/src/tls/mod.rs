@@ -2,8 +2,11 @@
 //! controller refuses what data planes could not use, where its author is told.
 
 pub(crate) mod acceptors;
+mod backends;
 mod clients;
+pub(crate) mod connectors;
 mod shown;
+pub(crate) mod stream;
 #[cfg(test)]
 pub(crate) mod tests;
 
@@ -14,6 +17,7 @@ use rustls::crypto::CryptoProvider;
 use rustls::pki_types::pem::{self, PemObject};
 use rustls::pki_types::{CertificateDer, PrivateKeyDer};
 use rustls::sign::CertifiedKey;
+use sluice_proxy_core::model::BackendTls;
 
 /// Why a certificate or a list of authorities cannot be used.
 #[derive(Debug, thiserror::Error)]
@@ -21,6 +25,12 @@ pub(crate) enum TlsError {
     /// There is no certificate in it.
     #[error("there is no certificate in it")]
     Empty,
+    /// What should be the name of a host.
+    #[error("{0:?} is not a host name")]
+    HostName(String),
+    /// Nothing is trusted by this system.
+    #[error("this system has no authorities that it trusts")]
+    NoSystemAuthorities,
     /// The text is not PEM.
     #[error("it is not PEM: {0}")]
     Pem(#[from] pem::Error),
@@ -57,4 +67,10 @@ pub(crate) fn authorities(pem: &str) -> Result<RootCertStore, TlsError> {
         store.add(certificate?)?;
     }
     if store.is_empty() { Err(TlsError::Empty) } else { Ok(store) }
+}
+
+/// Whether names of backends are such that certificates can be for them.
+pub(crate) fn check_names(tls: &BackendTls) -> Result<(), TlsError> {
+    backends::host_name(&tls.hostname)?;
+    backends::Verifier::new(Arc::new(RootCertStore::empty()), &tls.names).map(drop)
 }

@@ -1,8 +1,11 @@
 //! Certificates for tests, and what cannot be used.
 
-use rcgen::{BasicConstraints, CertificateParams, IsCa, Issuer, KeyPair};
-use sluice_proxy_core::model::{Certificate, PrivateKey};
+use rcgen::{BasicConstraints, CertificateParams, IsCa, Issuer, KeyPair, SanType};
+use sluice_proxy_core::cells::Cells;
+use sluice_proxy_core::model::{Certificate, Listener, ListenerProtocol, PrivateKey, Resource, Termination};
+use sluice_proxy_core::table::Snapshot;
 
+use super::acceptors::Acceptors;
 use super::{authorities, certified_key};
 
 /// An authority and what it signs.
@@ -20,11 +23,15 @@ impl Authority {
         Self { pem, issuer: Issuer::new(params, key) }
     }
 
-    /// A certificate for these names.
+    /// A certificate for these names: URIs and hosts.
     pub(crate) fn sign(&self, id: &str, names: &[&str]) -> Certificate {
-        let names: Vec<String> = names.iter().map(ToString::to_string).collect();
+        let name = |name: &&str| {
+            let text = (*name).try_into().expect("a name");
+            if name.contains("://") { SanType::URI(text) } else { SanType::DnsName(text) }
+        };
         let key = KeyPair::generate().expect("a key");
-        let params = CertificateParams::new(names).expect("names");
+        let mut params = CertificateParams::default();
+        params.subject_alt_names = names.iter().map(name).collect();
         let chain = params.signed_by(&key, &self.issuer).expect("a certificate").pem();
         Certificate { id: id.to_owned(), chain, key: PrivateKey::new(key.serialize_pem()) }
     }
@@ -46,6 +53,24 @@ fn only_a_certificate_with_its_own_key_is_usable() {
     for (chain, key) in cases {
         assert!(certified_key(chain, key).is_err(), "{chain} {}", key.len());
     }
+}
+
+#[test]
+fn a_listener_with_a_bad_certificate_leaves_the_others_alone() {
+    let authority = Authority::new();
+    let good = authority.sign("good", &["a.test"]);
+    let bad = Certificate { id: "bad".into(), chain: "Hello world".into(), key: good.key.clone() };
+    let listener = |id: &str, port| {
+        Resource::Listener(Listener {
+            protocol: ListenerProtocol::Https,
+            termination: Some(Termination { certificates: vec![id.into()], clients: None }),
+            ..Listener::http(id, port, 443)
+        })
+    };
+    let resources = [listener("good", 1), listener("bad", 2), Resource::Certificate(good), Resource::Certificate(bad)];
+    let snapshot = Snapshot::build(&resources, &mut Cells::default()).expect("a snapshot");
+    let acceptors = Acceptors::default().next(&snapshot);
+    assert!(acceptors.get("good").is_some() && acceptors.get("bad").is_none());
 }
 
 #[test]

@@ -2,22 +2,27 @@
 
 use std::io;
 use std::net::SocketAddr;
+use std::sync::Arc;
 use std::time::Duration;
 
 use bytes::Bytes;
 use hyper::client::conn::{http1, http2};
 use hyper_util::rt::{TokioIo, TokioTimer};
+use sluice_proxy_core::model::Protocol;
 use tokio::net::TcpStream;
 use tokio::sync::oneshot;
 
-use super::socket::Socket;
+use super::socket::{ServerStream, Socket};
 use crate::request::body::RequestBody;
 use crate::serve::worker::LocalExecutor;
+use crate::tls::connectors::Connector;
 
 /// Long enough for the first SYN to be lost once: the kernel sends the second after one second.
-const CONNECT_TIMEOUT: Duration = Duration::from_secs(2);
+pub(crate) const CONNECT_TIMEOUT: Duration = Duration::from_secs(2);
+/// The same for the handshake of TLS that follows: two ways there and back, and arithmetic at a busy backend.
+pub(crate) const HANDSHAKE_TIMEOUT: Duration = Duration::from_secs(5);
 /// Largest head of a response.
-const MAX_HEAD_BYTES: usize = 64 * 1024;
+pub(crate) const MAX_HEAD_BYTES: usize = 64 * 1024;
 /// Bytes that a stream and a connection may have in flight towards us before we have passed them on.
 const STREAM_WINDOW: u32 = 64 * 1024;
 const CONNECTION_WINDOW: u32 = 1024 * 1024;
@@ -37,10 +42,32 @@ pub(crate) enum ConnectError {
     /// Nobody answered.
     #[error("connection timed out")]
     TimedOut,
+    /// It is not the backend that was meant, or does not take us for who we are, or does not speak TLS.
+    #[error("TLS failed: {0}")]
+    Tls(#[source] io::Error),
 }
 
-/// Opens a connection.
-pub(super) async fn open(address: SocketAddr) -> Result<TcpStream, ConnectError> {
+/// Where a connection is made to, and how.
+#[derive(Clone, Copy, Debug)]
+pub(super) struct Way<'a> {
+    pub(super) address: SocketAddr,
+    /// None where it is spoken to in the clear.
+    pub(super) connector: Option<&'a Arc<Connector>>,
+}
+
+impl Way<'_> {
+    /// Opens a connection; with no protocol, for whatever is passed on.
+    pub(super) async fn open(self, protocol: Option<Protocol>) -> Result<ServerStream, ConnectError> {
+        let stream = open(self.address).await?;
+        let Some(connector) = self.connector else { return Ok(ServerStream::Plain(stream)) };
+        // Apart, because most connections are in the clear and are to be no larger for this.
+        let secured = Box::pin(tokio::time::timeout(HANDSHAKE_TIMEOUT, connector.secure(stream, protocol))).await;
+        let stream = secured.map_err(|_| ConnectError::TimedOut)?.map_err(ConnectError::Tls)?;
+        Ok(ServerStream::Tls(Box::new(stream)))
+    }
+}
+
+async fn open(address: SocketAddr) -> Result<TcpStream, ConnectError> {
     let stream = tokio::time::timeout(CONNECT_TIMEOUT, TcpStream::connect(address))
         .await
         .map_err(|_| ConnectError::TimedOut)?
@@ -61,8 +88,8 @@ pub(crate) struct Http1 {
 }
 
 /// Opens an HTTP/1.1 connection. A task of the worker drives it until its sender is dropped.
-pub(crate) async fn http1(address: SocketAddr) -> Result<Http1, ConnectError> {
-    let (opened, connection) = handshake(address).await?;
+pub(super) async fn http1(way: Way<'_>) -> Result<Http1, ConnectError> {
+    let (opened, connection) = handshake(way).await?;
     // Its errors reach the request through the sender.
     tokio::task::spawn_local(connection);
     Ok(opened)
@@ -70,8 +97,8 @@ pub(crate) async fn http1(address: SocketAddr) -> Result<Http1, ConnectError> {
 
 /// Opens an HTTP/1.1 connection for a request after which it may be something else. Gives out what has been read of that
 /// when it is.
-pub(super) async fn upgradable(address: SocketAddr) -> Result<(Http1, oneshot::Receiver<Bytes>), ConnectError> {
-    let (opened, mut connection) = handshake(address).await?;
+pub(super) async fn upgradable(way: Way<'_>) -> Result<(Http1, oneshot::Receiver<Bytes>), ConnectError> {
+    let (opened, mut connection) = handshake(way).await?;
     let (sender, rest) = oneshot::channel();
     tokio::task::spawn_local(async move {
         if (&mut connection).await.is_ok() {
@@ -84,17 +111,17 @@ pub(super) async fn upgradable(address: SocketAddr) -> Result<(Http1, oneshot::R
 
 type Connection = http1::Connection<TokioIo<Socket>, RequestBody>;
 
-async fn handshake(address: SocketAddr) -> Result<(Http1, Connection), ConnectError> {
-    let socket = Socket::new(open(address).await?);
+async fn handshake(way: Way<'_>) -> Result<(Http1, Connection), ConnectError> {
+    let socket = Socket::new(way.open(Some(Protocol::Http1)).await?);
     let io = TokioIo::new(socket.clone());
     let (sender, connection) =
         http1::Builder::new().max_header_size(MAX_HEAD_BYTES).handshake(io).await.map_err(ConnectError::Handshake)?;
     Ok((Http1 { sender, socket }, connection))
 }
 
-/// Opens an HTTP/2 connection with prior knowledge. A task of the worker drives it until its senders are dropped.
-pub(crate) async fn http2(address: SocketAddr) -> Result<http2::SendRequest<RequestBody>, ConnectError> {
-    let io = TokioIo::new(open(address).await?);
+/// Opens an HTTP/2 connection, in the clear with prior knowledge. A task of the worker drives it until its senders are dropped.
+pub(super) async fn http2(way: Way<'_>) -> Result<http2::SendRequest<RequestBody>, ConnectError> {
+    let io = TokioIo::new(way.open(Some(Protocol::H2c)).await?);
     let (sender, connection) = http2::Builder::new(LocalExecutor)
         .timer(TokioTimer::new())
         .initial_stream_window_size(STREAM_WINDOW)

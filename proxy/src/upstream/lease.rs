@@ -1,12 +1,12 @@
 //! A connection while one request has it.
 
-use std::net::SocketAddr;
 use std::rc::Rc;
 
 use bytes::Bytes;
 use http::{Request, Response};
 use hyper::body::Incoming;
 use sluice_proxy_core::model::Protocol;
+use sluice_proxy_core::table::Target;
 use tokio::sync::oneshot;
 
 use super::connect::Http1;
@@ -89,8 +89,13 @@ impl Lease {
     }
 
     /// Whom it is connected to.
-    pub(crate) fn address(&self) -> SocketAddr {
-        self.in_flight.endpoint.address
+    pub(crate) fn target(&self) -> &Target {
+        &self.in_flight.endpoint.target
+    }
+
+    /// Whether it is in TLS.
+    pub(crate) fn is_secure(&self) -> bool {
+        self.in_flight.endpoint.is_secure()
     }
 
     /// What is spoken on it.

@@ -7,18 +7,22 @@ use std::cell::{Cell, RefCell};
 use std::collections::HashMap;
 use std::net::SocketAddr;
 use std::rc::Rc;
+use std::sync::Arc;
 use std::time::{Duration, Instant};
 
 use hyper::client::conn::http2;
 use sluice_proxy_core::model::Protocol;
 use sluice_proxy_core::pick;
-use sluice_proxy_core::table::{Backend, Snapshot};
-use tokio::net::TcpStream;
+use sluice_proxy_core::table::Target;
 use tokio::sync::Mutex;
 
-use super::connect::{self, ConnectError, Http1};
+use super::Upstream;
+use super::connect::{self, ConnectError, Http1, Way};
 use super::lease::{Lease, Sender, Stream};
+use super::socket::ServerStream;
 use crate::request::body::RequestBody;
+use crate::serve::worker::Served;
+use crate::tls::connectors::Connector;
 
 /// Seconds after which an idle connection is not used any more: servers commonly close theirs after five or more, and a
 /// request that crosses with that is lost when it may not be repeated.
@@ -34,14 +38,17 @@ const STREAMS: u32 = 100;
 /// The endpoints that a worker has talked to.
 #[derive(Debug, Default)]
 pub(crate) struct Pools {
-    endpoints: RefCell<HashMap<(SocketAddr, Protocol), Rc<Endpoint>>>,
+    endpoints: RefCell<HashMap<Key, Rc<Endpoint>>>,
 }
+
+/// An address and how it is spoken to; where that is in TLS, the number of the connector.
+type Key = (Target, Option<u64>);
 
 /// One address, and this worker's connections to it.
 #[derive(Debug)]
 pub(crate) struct Endpoint {
-    pub(crate) address: SocketAddr,
-    pub(crate) protocol: Protocol,
+    pub(crate) target: Target,
+    connector: Option<Arc<Connector>>,
     idle: RefCell<Vec<Idle>>,
     shared: RefCell<Vec<Rc<Shared>>>,
     /// Held while an HTTP/2 connection is opened, so that many requests at once open one.
@@ -78,19 +85,19 @@ impl Pools {
     /// there are others, those that have just refused a connection. None when there is no (other) endpoint.
     pub(crate) fn choose(
         &self,
-        backend: &Backend,
+        upstream: Upstream<'_>,
         excluded: Option<SocketAddr>,
         random: u64,
         now: u32,
     ) -> Option<Rc<Endpoint>> {
-        let addresses = &*backend.endpoints;
+        let addresses = &*upstream.backend.endpoints;
         if addresses.is_empty() {
             return None;
         }
         let (one, other) = pick::two_of(addresses.len(), random);
         let get = |position: usize| {
             let address = addresses[position % addresses.len()];
-            (Some(address) != excluded).then(|| self.endpoint(address, backend.protocol))
+            (Some(address) != excluded).then(|| self.endpoint(upstream.backend.target(address), upstream.connector))
         };
         let usable = |position: usize| get(position).filter(|endpoint| !endpoint.has_just_refused(now));
         match (usable(one), usable(other)) {
@@ -104,12 +111,13 @@ impl Pools {
         }
     }
 
-    fn endpoint(&self, address: SocketAddr, protocol: Protocol) -> Rc<Endpoint> {
+    fn endpoint(&self, target: Target, connector: Option<&Arc<Connector>>) -> Rc<Endpoint> {
         let mut endpoints = self.endpoints.borrow_mut();
-        let endpoint = endpoints.entry((address, protocol)).or_insert_with(|| {
+        let key = (target, connector.map(|connector| connector.number));
+        let endpoint = endpoints.entry(key).or_insert_with_key(|(target, _)| {
             Rc::new(Endpoint {
-                address,
-                protocol,
+                target: target.clone(),
+                connector: connector.map(Arc::clone),
                 idle: RefCell::default(),
                 shared: RefCell::default(),
                 opening: Mutex::new(()),
@@ -122,9 +130,10 @@ impl Pools {
     }
 
     /// A new snapshot is served: idle connections of endpoints that get no new requests are closed.
-    pub(crate) fn follow(&self, snapshot: &Snapshot) {
-        self.endpoints.borrow_mut().retain(|(address, protocol), endpoint| {
-            let wanted = snapshot.readiness(*address, *protocol).is_some();
+    pub(crate) fn follow(&self, served: &Served) {
+        self.endpoints.borrow_mut().retain(|_, endpoint| {
+            let is_made_so = endpoint.connector.as_ref().is_none_or(|connector| served.connectors.has(connector));
+            let wanted = is_made_so && served.readiness(&endpoint.target).is_some();
             endpoint.wanted.set(wanted);
             if !wanted {
                 endpoint.idle.borrow_mut().clear();
@@ -153,9 +162,18 @@ impl Endpoint {
         self.refused_at.get().is_some_and(|at| now.wrapping_sub(at) < REFUSED_SECONDS)
     }
 
+    fn way(&self) -> Way<'_> {
+        Way { address: self.target.address, connector: self.connector.as_ref() }
+    }
+
+    /// Whether it is spoken to in TLS.
+    pub(crate) fn is_secure(&self) -> bool {
+        self.connector.is_some()
+    }
+
     /// A connection for one request: an idle one unless it must be fresh.
     pub(crate) async fn lease(self: &Rc<Self>, fresh: bool, now: u32) -> Result<Lease, ConnectError> {
-        let leased = match self.protocol {
+        let leased = match self.target.protocol {
             Protocol::Http1 => self.lease_http1(fresh, now).await,
             Protocol::H2c => self.lease_http2().await,
         };
@@ -166,7 +184,7 @@ impl Endpoint {
     /// A connection for a request that asks for a WebSocket: one of its own, which never comes back.
     pub(crate) async fn lease_for_upgrade(self: &Rc<Self>, now: u32) -> Result<Lease, ConnectError> {
         let opening = InFlight::new(Rc::clone(self));
-        let opened = Box::pin(connect::upgradable(self.address)).await;
+        let opened = Box::pin(connect::upgradable(self.way())).await;
         drop(opening);
         self.refused_at.set(opened.is_err().then_some(now));
         let (connection, rest) = opened?;
@@ -179,9 +197,9 @@ impl Endpoint {
     }
 
     /// A connection on which bytes are passed on as they are.
-    pub(crate) async fn connect(self: &Rc<Self>, now: u32) -> Result<(TcpStream, InFlight), ConnectError> {
+    pub(crate) async fn connect(self: &Rc<Self>, now: u32) -> Result<(ServerStream, InFlight), ConnectError> {
         let opening = InFlight::new(Rc::clone(self));
-        let opened = connect::open(self.address).await;
+        let opened = self.way().open(None).await;
         self.refused_at.set(opened.is_err().then_some(now));
         Ok((opened?, opening))
     }
@@ -193,7 +211,7 @@ impl Endpoint {
         // Counted before it is open, so that an endpoint that is slow to accept does not look idle.
         let opening = InFlight::new(Rc::clone(self));
         // Apart, because most requests find a connection and are to be no larger for this.
-        let connection = Box::pin(connect::http1(self.address)).await?;
+        let connection = Box::pin(connect::http1(self.way())).await?;
         drop(opening);
         Ok(Lease::new(Rc::clone(self), Sender::Http1(connection), false))
     }
@@ -229,7 +247,7 @@ impl Endpoint {
         if let Some(shared) = self.open_shared() {
             return Ok(self.lease_stream(shared, true));
         }
-        let sender = Box::pin(connect::http2(self.address)).await?;
+        let sender = Box::pin(connect::http2(self.way())).await?;
         let shared = Rc::new(Shared { sender, streams: Cell::new(0) });
         if self.wanted.get() {
             self.shared.borrow_mut().push(Rc::clone(&shared));
@@ -285,6 +303,7 @@ mod tests {
     use std::time::Instant;
 
     use sluice_proxy_core::model::Protocol;
+    use sluice_proxy_core::table::Target;
     use tokio::task::LocalSet;
 
     use super::{Pools, UNASKED};
@@ -295,7 +314,9 @@ mod tests {
         let runtime = tokio::runtime::Builder::new_current_thread().enable_all().build().expect("runtime");
         LocalSet::new().block_on(&runtime, async {
             let backend = TcpListener::bind("127.0.0.1:0").expect("bound");
-            let endpoint = Pools::default().endpoint(backend.local_addr().expect("address"), Protocol::Http1);
+            let address = backend.local_addr().expect("address");
+            let target = Target { address, protocol: Protocol::Http1, tls: None };
+            let endpoint = Pools::default().endpoint(target, None);
             for closes in [false, true] {
                 let lease = endpoint.lease(true, 0).await.expect("a connection");
                 let (accepted, _) = backend.accept().expect("accepted");

@@ -10,13 +10,29 @@ use std::task::{Context, Poll};
 use socket2::SockRef;
 use tokio::io::{AsyncRead, AsyncWrite, ReadBuf};
 use tokio::net::TcpStream;
+use tokio_rustls::client::TlsStream;
+
+use crate::tls::stream::MaybeTls;
+
+/// A backend's connection.
+pub(crate) type ServerStream = MaybeTls<TlsStream<TcpStream>>;
+
+impl ServerStream {
+    /// The connection below.
+    pub(crate) fn socket(&self) -> &TcpStream {
+        match self {
+            Self::Plain(stream) => stream,
+            Self::Tls(stream) => stream.get_ref().0,
+        }
+    }
+}
 
 /// A handle; all handles are of the same socket.
 #[derive(Clone, Debug)]
-pub(crate) struct Socket(Rc<RefCell<TcpStream>>);
+pub(crate) struct Socket(Rc<RefCell<ServerStream>>);
 
 impl Socket {
-    pub(super) fn new(stream: TcpStream) -> Self {
+    pub(super) fn new(stream: ServerStream) -> Self {
         Self(Rc::new(RefCell::new(stream)))
     }
 
@@ -24,7 +40,7 @@ impl Socket {
     /// because the task that drives the connection may not have run since.
     pub(super) fn is_quiet(&self) -> bool {
         let stream = self.0.borrow();
-        let peeked = SockRef::from(&*stream).peek(&mut [MaybeUninit::uninit()]);
+        let peeked = SockRef::from(stream.socket()).peek(&mut [MaybeUninit::uninit()]);
         peeked.is_err_and(|error| error.kind() == io::ErrorKind::WouldBlock)
     }
 }

@@ -38,10 +38,11 @@ impl fmt::Display for Table {
             let times = values.len();
             writeln!(
                 f,
-                "| {} | {} | {times} | {min:.3} | {:.3} | {max:.3} |",
+                "| {} | {} | {times} | {min:.3} | {:.3} | {:.3} | {max:.3} |",
                 row.name,
                 row.unit,
-                quantile(&values, 0.5)
+                quantile(&values, 0.5),
+                quantile(&values, 0.99)
             )?;
         }
         Ok(())

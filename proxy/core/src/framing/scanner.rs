@@ -3,19 +3,21 @@
 //! The parser takes one of several lengths and drops the others, accepts a bare LF, and cuts a fragment off a target:
 //! all allowed, and all of use to somebody who wants a request to be read as two. So what it would tidy up is refused
 //! here: `Transfer-Encoding` together with `Content-Length`, either of them twice, any coding but `chunked`, lines that do
-//! not end in CRLF, `#` in a target, chunk sizes of more than 15 digits, long chunk extensions and long trailers.
+//! not end in CRLF, request lines that are not three words of visible ASCII (with `#` in none of the latter two), chunk
+//! sizes of more than 15 digits, long chunk extensions, and trailers that are long or no fields.
 
 use std::ops::ControlFlow;
 
 /// Longest chunk-size line, extensions included.
-const MAX_CHUNK_LINE: usize = 256 + 16;
+pub const MAX_CHUNK_LINE: usize = 256 + 16;
 /// Most digits of a chunk size.
-const MAX_CHUNK_DIGITS: usize = 15;
+pub const MAX_CHUNK_DIGITS: usize = 15;
 /// Most digits of a length: what fits into 63 bits in any case.
-const MAX_LENGTH_DIGITS: usize = 18;
-/// Most bytes and fields of trailers.
-const MAX_TRAILER_BYTES: usize = 8 * 1024;
-const MAX_TRAILERS: usize = 32;
+pub const MAX_LENGTH_DIGITS: usize = 18;
+/// Most bytes of trailers.
+pub const MAX_TRAILER_BYTES: usize = 8 * 1024;
+/// Most fields of trailers.
+pub const MAX_TRAILERS: usize = 32;
 
 /// What is wrong with the bytes.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
@@ -127,7 +129,7 @@ impl Scanner {
             State::Start | State::Trailers(..) if line.is_empty() => Some(State::Start),
             State::Start => {
                 self.framing = Framing::default();
-                memchr::memchr(b'#', line).is_none().then_some(State::Headers)
+                is_request_line(line).then_some(State::Headers)
             }
             State::Headers if line.is_empty() => Some(self.framing.body()),
             State::Headers => self.framing.read(line).then_some(State::Headers),
@@ -139,7 +141,7 @@ impl Scanner {
             State::Trailers(bytes, fields) => {
                 let (bytes, fields) = (bytes + line.len(), fields + 1);
                 let few = bytes <= MAX_TRAILER_BYTES && fields <= MAX_TRAILERS;
-                (few && line.contains(&b':')).then_some(State::Trailers(bytes, fields))
+                (few && is_field(line)).then_some(State::Trailers(bytes, fields))
             }
             State::Fixed(_) | State::ChunkData(_) => None,
         };
@@ -199,8 +201,37 @@ fn value<'a>(line: &'a [u8], name: &[u8]) -> Option<&'a [u8]> {
     Some(rest.strip_prefix(b":")?.trim_ascii())
 }
 
+/// Whether a line begins a request as RFC 9112 writes it, with a version that we speak.
+fn is_request_line(line: &[u8]) -> bool {
+    let mut words = line.split(|byte| *byte == b' ');
+    let (Some(method), Some(target), Some(version), None) = (words.next(), words.next(), words.next(), words.next())
+    else {
+        return false;
+    };
+    is_token(method)
+        && !target.is_empty()
+        && target.iter().all(|byte| byte.is_ascii_graphic() && *byte != b'#')
+        && matches!(version, b"HTTP/1.1" | b"HTTP/1.0")
+}
+
+/// Whether a line is a field: a name, a colon, and no control characters but tabs.
+fn is_field(line: &[u8]) -> bool {
+    let Some(colon) = memchr::memchr(b':', line) else { return false };
+    is_token(&line[..colon]) && line[colon..].iter().copied().all(is_text)
+}
+
+fn is_text(byte: u8) -> bool {
+    byte == b'\t' || !byte.is_ascii_control()
+}
+
+/// Whether it can be a name (RFC 9110, 5.6.2).
+fn is_token(word: &[u8]) -> bool {
+    let sign = |byte: &u8| b"!#$%&'*+-.^_`|~".contains(byte);
+    !word.is_empty() && word.iter().all(|byte| byte.is_ascii_alphanumeric() || sign(byte))
+}
+
 fn chunk_size(line: &[u8]) -> Option<u64> {
-    if line.len() > MAX_CHUNK_LINE {
+    if line.len() > MAX_CHUNK_LINE || !line.iter().copied().all(is_text) {
         return None;
     }
     let size = line.split(|byte| *byte == b';').next()?;
@@ -248,8 +279,36 @@ mod tests {
         for lines in refused {
             assert!(matches!(looked(&format!("{HEAD}{lines}\r\n")), Err(Violation::Head(_))), "{lines:?}");
         }
-        assert_eq!(looked("GET /#fragment HTTP/1.1\r\n"), Err(Violation::Head(0)));
-        assert_eq!(looked("GET / HTTP/1.1\n"), Err(Violation::Head(0)));
+    }
+
+    #[test]
+    fn request_lines_are_three_words() {
+        for line in ["GET / HTTP/1.1", "M-SEARCH * HTTP/1.0", "OPTIONS http://a:80/b?c=%20 HTTP/1.1"] {
+            assert_eq!(looked(&format!("{line}\r\n")), Ok(()), "{line}");
+        }
+        let refused = [
+            "GET / HTTP/1.1\n",
+            "GET /#fragment HTTP/1.1\r\n",
+            "GET  / HTTP/1.1\r\n",
+            "GET / HTTP/1.1 \r\n",
+            " GET / HTTP/1.1\r\n",
+            "GET\t/ HTTP/1.1\r\n",
+            "GET / /admin HTTP/1.1\r\n",
+            "GET /\r HTTP/1.1\r\n",
+            "GET /\0 HTTP/1.1\r\n",
+            "GET /\x7f HTTP/1.1\r\n",
+            "GET /é HTTP/1.1\r\n",
+            "GET HTTP/1.1\r\n",
+            "GET /\r\n",
+            "G(T / HTTP/1.1\r\n",
+            "GET / HTTP/1.2\r\n",
+            "GET / HTTP/2.0\r\n",
+            "GET / http/1.1\r\n",
+            "GET / HTTP/1.10\r\n",
+        ];
+        for line in refused {
+            assert_eq!(looked(line), Err(Violation::Head(0)), "{line:?}");
+        }
     }
 
     #[test]
@@ -272,8 +331,28 @@ mod tests {
     fn bodies_whose_chunks_are_not_plain_are_refused() {
         let long = format!("1;{}\r\n", "x".repeat(300));
         let many = format!("0\r\n{}\r\n", "t: 1\r\n".repeat(33));
-        let refused =
-            ["3\nabc", "\r\n", "x\r\n", "0x3\r\n", "1 \r\n", "1234567890abcdef\r\n", &long, "3\r\nabcd\r\n", &many];
+        let refused = [
+            "3\nabc",
+            "\r\n",
+            "x\r\n",
+            "0x3\r\n",
+            "-3\r\n",
+            "+3\r\n",
+            "1 \r\n",
+            "1234567890abcdef\r\n",
+            &long,
+            "3;x=\r\r\n",
+            "3;\0\r\n",
+            "3\r\nabcd\r\n",
+            "3\r\nabc3\r\n",
+            &many,
+            "0\r\nGET / HTTP/1.1\r\n",
+            "0\r\n: empty\r\n",
+            "0\r\nt : 1\r\n",
+            "0\r\n t: 1\r\n",
+            "0\r\nt: \0\r\n",
+            "0\r\nt: 1\n",
+        ];
         for chunks in refused {
             let request = format!("{HEAD}transfer-encoding: chunked\r\n\r\n{chunks}");
             assert_eq!(looked(&request), Err(Violation::Body), "{chunks:?}");

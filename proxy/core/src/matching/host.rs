@@ -35,7 +35,7 @@ impl<T> Hosts<T> {
     }
 
     /// Values for a host in lower case, most specific first. A wildcard stands for one or more labels, never for none.
-    pub fn matching<'a>(&'a self, host: &'a str) -> impl Iterator<Item = &'a T> {
+    pub fn matching<'a>(&'a self, host: &str) -> impl Iterator<Item = &'a T> {
         let exact = (!self.exact.is_empty()).then(|| self.exact.get(host)).flatten();
         let wildcards = if self.wildcard.is_empty() { "" } else { host };
         let wildcard = wildcards

@@ -1,7 +1,6 @@
 //! Listeners: what is spoken on them, and which of them can share a port.
 
 use std::collections::BTreeMap;
-use std::collections::btree_map::Entry;
 use std::fmt;
 
 use serde::{Deserialize, Serialize};
@@ -23,15 +22,26 @@ pub struct Listener {
     /// Lower-case host name, exact or with a leading `*.`; none means every host, and stands for TCP and UDP always.
     #[serde(default, skip_serializing_if = "Option::is_none")]
     pub hostname: Option<String>,
-    /// How TLS is ended; where it is not ended here, none.
+    /// How TLS is ended; none where it is not ended here. A TLS listener without it passes its clients' TLS on.
     #[serde(default, skip_serializing_if = "Option::is_none")]
     pub termination: Option<Termination>,
+    /// Id of the certificate that backends which are spoken to in TLS are shown.
+    #[serde(default, skip_serializing_if = "Option::is_none")]
+    pub identity: Option<String>,
 }
 
 impl Listener {
     /// A listener for HTTP of every host.
     pub fn http(id: impl Into<String>, bind_port: u16, port: u16) -> Self {
-        Self { id: id.into(), bind_port, port, protocol: ListenerProtocol::Http, hostname: None, termination: None }
+        Self {
+            id: id.into(),
+            bind_port,
+            port,
+            protocol: ListenerProtocol::Http,
+            hostname: None,
+            termination: None,
+            identity: None,
+        }
     }
 }
 
@@ -103,14 +113,6 @@ impl ListenerProtocol {
         }
     }
 
-    /// Whether data planes serve it.
-    pub fn is_served(self) -> bool {
-        match self {
-            Self::Http | Self::Https | Self::Tcp | Self::Udp => true,
-            Self::Tls => false,
-        }
-    }
-
     /// Whether it is what is meant when nothing is said.
     pub fn is_http(&self) -> bool {
         *self == Self::Http
@@ -167,19 +169,27 @@ impl<T: Clone> Taken<T> {
         hostname: Option<&str>,
         who: &T,
     ) -> Result<(), (Clash, T)> {
+        self.free(protocol, port, hostname).map_err(|(clash, other)| (clash, other.clone()))?;
+        self.insert(protocol, port, hostname, who.clone());
+        Ok(())
+    }
+
+    /// Whether nobody has what a listener wants, or who has it.
+    pub fn free(&self, protocol: ListenerProtocol, port: u16, hostname: Option<&str>) -> Result<(), (Clash, &T)> {
+        let Some(taken) = self.0.get(&(protocol.transport(), port)) else { return Ok(()) };
+        let first = taken.hosts.values().next();
+        if let Some(first) = first.filter(|_| taken.sharing != protocol.sharing()) {
+            return Err((Clash::Protocol, first));
+        }
+        let same = taken.hosts.get(&hostname.map(str::to_ascii_lowercase));
+        same.map_or(Ok(()), |other| Err((Clash::Hostname, other)))
+    }
+
+    /// Takes what is known to be free.
+    pub fn insert(&mut self, protocol: ListenerProtocol, port: u16, hostname: Option<&str>, who: T) {
         let (sharing, place) = (protocol.sharing(), (protocol.transport(), port));
         let taken = self.0.entry(place).or_insert_with(|| Port { sharing, hosts: BTreeMap::new() });
-        let first = taken.hosts.values().next();
-        if let Some(first) = first.filter(|_| taken.sharing != sharing) {
-            return Err((Clash::Protocol, first.clone()));
-        }
-        match taken.hosts.entry(hostname.map(str::to_ascii_lowercase)) {
-            Entry::Occupied(same) => Err((Clash::Hostname, same.get().clone())),
-            Entry::Vacant(free) => {
-                free.insert(who.clone());
-                Ok(())
-            }
-        }
+        taken.hosts.insert(hostname.map(str::to_ascii_lowercase), who);
     }
 }
 

@@ -59,6 +59,41 @@ pub struct ClientValidation {
     pub optional: bool,
 }
 
+/// How backends are spoken to in TLS, which they name by its id. By itself, so that many backends share one list of
+/// authorities and an endpoint that comes or goes does not bring it along.
+#[derive(Clone, Debug, PartialEq, Eq, Serialize, Deserialize)]
+pub struct BackendTls {
+    /// `namespace/policy`
+    pub id: String,
+    /// The server name that backends are told. Their certificate must be for it, unless there are `names`.
+    pub hostname: String,
+    /// Of these the certificate must have one.
+    #[serde(default, skip_serializing_if = "Vec::is_empty")]
+    pub names: Vec<SubjectName>,
+    /// Whom the certificate may come from.
+    pub authorities: Authorities,
+}
+
+/// A name that a certificate can have beside others.
+#[derive(Clone, Debug, PartialEq, Eq, Serialize, Deserialize)]
+#[serde(tag = "type", content = "value")]
+pub enum SubjectName {
+    /// A host name; one with a leading `*.` stands for every name under it.
+    Hostname(String),
+    /// A URI, compared as it is written.
+    Uri(String),
+}
+
+/// Whom certificates may come from.
+#[derive(Clone, Debug, PartialEq, Eq, Serialize, Deserialize)]
+#[serde(tag = "type", content = "value")]
+pub enum Authorities {
+    /// Those that the data plane's system trusts.
+    System,
+    /// These, as PEM.
+    Listed(String),
+}
+
 #[cfg(test)]
 mod tests {
     use super::{Certificate, PrivateKey};

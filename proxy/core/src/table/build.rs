@@ -13,7 +13,7 @@ use crate::cells::{CellKey, Cells};
 use crate::filter::{Compiled, FilterError, Filters};
 use crate::matching::precedence::Precedence;
 use crate::matching::{Matcher, PathMatcher, ValueMatcher};
-use crate::model::{self, ListenerProtocol, Match, Route, ValueMatch};
+use crate::model::{self, Match, Route, ValueMatch};
 use crate::pick::Split;
 use crate::retry::Retry;
 
@@ -35,9 +35,6 @@ pub enum Problem {
     /// Two listeners that cannot be told apart.
     #[error("{0} has {1}")]
     ListenerConflict(String, &'static str),
-    /// A listener of a protocol that is not served.
-    #[error("listeners of protocol {0} are not served")]
-    Protocol(ListenerProtocol),
     /// A share that is more than all, or of nothing.
     #[error("{0} of {1} requests cannot be mirrored")]
     Share(u32, u32),
@@ -202,7 +199,7 @@ pub(super) fn backend(spec: &model::Backend, id: Arc<str>) -> Backend {
     } else {
         (Readiness::Terminating, of(false).map(|endpoint| endpoint.address).collect())
     };
-    Backend { id, protocol: spec.protocol, endpoints, readiness }
+    Backend { id, protocol: spec.protocol, tls: spec.tls.as_deref().map(Arc::from), endpoints, readiness }
 }
 
 fn matcher(condition: &Match) -> Result<Matcher, Problem> {

@@ -4,15 +4,14 @@
 //! last good one is still there to build on.
 
 use std::collections::{BTreeMap, HashMap};
-use std::net::SocketAddr;
 use std::sync::Arc;
 
 use super::build::{self, Backends, Problem, Surroundings};
 use super::place::{Listeners, Placing, check_listeners};
 use super::slots::Places;
-use super::{Condition, Readiness, Rule, Snapshot};
+use super::{Condition, Readiness, Rule, Snapshot, Target};
 use crate::cells::Cells;
-use crate::model::{self, Match, Protocol, Resource, Route};
+use crate::model::{self, Match, Resource, Route};
 
 /// A resource that cannot be served, and why.
 #[derive(Debug, thiserror::Error)]
@@ -33,7 +32,7 @@ pub struct Compiler {
     places: Places,
     backends: Backends,
     /// Which backends have an address, by slot.
-    addresses: HashMap<(SocketAddr, Protocol), Vec<(u32, Readiness)>>,
+    addresses: HashMap<Target, Vec<(u32, Readiness)>>,
 }
 
 /// A route in the current snapshot.
@@ -62,6 +61,7 @@ struct Changes<'a> {
     /// All of them, when one differs.
     listeners: Option<Listeners>,
     backends: Vec<(String, Option<&'a model::Backend>)>,
+    backend_tls: Vec<(String, Option<&'a model::BackendTls>)>,
     certificates: Vec<(String, Option<&'a model::Certificate>)>,
     gone: Vec<String>,
     routes: Vec<Prepared<'a>>,
@@ -87,7 +87,8 @@ impl Compiler {
         for (id, backend) in std::mem::take(&mut prepared.backends) {
             self.put_backend(&mut next, &id, backend);
         }
-        put_certificates(&mut next, &prepared.certificates);
+        put_all(&mut next.backend_tls, &prepared.backend_tls);
+        put_all(&mut next.certificates, &prepared.certificates);
         self.put_routes(&mut next, prepared);
         self.current = next.clone();
         Ok(next)
@@ -103,7 +104,12 @@ impl Compiler {
         let backends = self.current.backends.iter().map(|backend| format!("backend/{}", backend.id));
         let listeners = self.listeners.keys().map(|id| format!("listener/{id}"));
         let certificates = self.current.certificates.keys().map(|id| format!("certificate/{id}"));
-        backends.chain(certificates).chain(listeners).chain(self.routes.keys().map(|id| format!("route/{id}")))
+        let tls = self.current.backend_tls.keys().map(|id| format!("backend-tls/{id}"));
+        backends
+            .chain(tls)
+            .chain(certificates)
+            .chain(listeners)
+            .chain(self.routes.keys().map(|id| format!("route/{id}")))
     }
 
     /// Whether nothing is kept of what is gone.
@@ -122,6 +128,7 @@ impl Compiler {
         for (key, resource) in changes {
             match (resource, key.split_once('/')) {
                 (Some(Resource::Backend(backend)), _) => prepared.backends.push((backend.id.clone(), Some(backend))),
+                (Some(Resource::BackendTls(tls)), _) => prepared.backend_tls.push((tls.id.clone(), Some(tls))),
                 (Some(Resource::Certificate(certificate)), _) => {
                     prepared.certificates.push((certificate.id.clone(), Some(certificate)));
                 }
@@ -133,6 +140,7 @@ impl Compiler {
                     }
                 }
                 (None, Some(("backend", id))) => prepared.backends.push((id.to_owned(), None)),
+                (None, Some(("backend-tls", id))) => prepared.backend_tls.push((id.to_owned(), None)),
                 (None, Some(("certificate", id))) => prepared.certificates.push((id.to_owned(), None)),
                 (None, Some(("listener", id))) => drop(listeners.insert(id.to_owned(), None)),
                 (None, Some(("route", id))) => prepared.gone.push(id.to_owned()),
@@ -185,7 +193,7 @@ impl Compiler {
             return self.backends.release(&id);
         }
         let addresses = |backend: &super::Backend| -> Vec<_> {
-            backend.endpoints.iter().map(|address| (*address, backend.protocol)).collect()
+            backend.endpoints.iter().map(|address| backend.target(*address)).collect()
         };
         let left = old.map(addresses).unwrap_or_default();
         let entered = new.as_ref().map(addresses).unwrap_or_default();
@@ -197,7 +205,7 @@ impl Compiler {
         }
         if let Some(backend) = &new {
             for address in &entered {
-                self.addresses.entry(*address).or_default().push((slot, backend.readiness));
+                self.addresses.entry(address.clone()).or_default().push((slot, backend.readiness));
             }
         }
         let wanted = Arc::make_mut(&mut next.wanted);
@@ -267,15 +275,15 @@ impl Compiler {
 }
 
 /// One that is as before stays the same, so that what was made of it does.
-fn put_certificates(next: &mut Snapshot, changes: &[(String, Option<&model::Certificate>)]) {
-    for (id, certificate) in changes {
-        if next.certificates.get(id).map(|known| &**known) == *certificate {
+fn put_all<T: Clone + PartialEq>(all: &mut Arc<BTreeMap<String, Arc<T>>>, changes: &[(String, Option<&T>)]) {
+    for (id, change) in changes {
+        if all.get(id).map(|known| &**known) == *change {
             continue;
         }
-        let certificates = Arc::make_mut(&mut next.certificates);
-        match certificate {
-            Some(certificate) => drop(certificates.insert(id.clone(), Arc::new((*certificate).clone()))),
-            None => drop(certificates.remove(id)),
+        let all = Arc::make_mut(all);
+        match change {
+            Some(change) => drop(all.insert(id.clone(), Arc::new((*change).clone()))),
+            None => drop(all.remove(id)),
         }
     }
 }

@@ -12,14 +12,11 @@ use crate::model::{Listener, Route, Taken, Transport};
 /// Listeners by id.
 pub(super) type Listeners = BTreeMap<String, Listener>;
 
-/// Refuses listeners that cannot be told apart or are not served.
+/// Refuses listeners that cannot be told apart.
 pub(super) fn check_listeners(listeners: &Listeners) -> Result<(), BuildError> {
     let mut taken = Taken::default();
     for Listener { id, bind_port, protocol, hostname, .. } in listeners.values() {
         let refuse = |problem| BuildError { resource: format!("listener/{id}"), problem };
-        if !protocol.is_served() {
-            return Err(refuse(Problem::Protocol(*protocol)));
-        }
         taken
             .take(*protocol, *bind_port, hostname.as_deref(), id)
             .map_err(|(clash, other)| refuse(Problem::ListenerConflict(other, clash.what())))?;
@@ -51,6 +48,7 @@ impl<'a> Placing<'a> {
                 id: listener.id.as_str().into(),
                 protocol: listener.protocol,
                 termination: listener.termination.clone().map(Arc::new),
+                identity: listener.identity.as_deref().map(Arc::from),
                 port: listener.port,
                 hosts: Hosts::default(),
             });

@@ -1,15 +1,16 @@
 //! Which rule a request finds, by tables; and that no resources make building panic.
 
 mod changes;
+mod passing;
 
 use http::Request;
 use proptest::prelude::{Just, Strategy, any, prop, prop_oneof, proptest};
 
-use super::{Action, Problem, Readiness, Snapshot, Unmatched};
+use super::{Action, Problem, Readiness, Snapshot, Target, Unmatched};
 use crate::cells::Cells;
 use crate::model::{
     Backend, Endpoint, GrpcMethod, Listener, ListenerProtocol, Match, PathMatch, Protocol, Resource, Route, Rule,
-    ValueMatch, WeightedBackend,
+    Transport, ValueMatch, WeightedBackend,
 };
 
 fn listener(id: &str, hostname: Option<&str>) -> Resource {
@@ -195,6 +196,7 @@ fn endpoints_are_the_ready_ones_or_else_those_that_still_serve() {
         Resource::Backend(Backend {
             id: id.into(),
             protocol: Protocol::Http1,
+            tls: None,
             endpoints: endpoints
                 .iter()
                 .map(|(address, ready)| Endpoint { address: address.parse().expect("address"), ready: *ready })
@@ -216,7 +218,10 @@ fn endpoints_are_the_ready_ones_or_else_those_that_still_serve() {
     let expected: Vec<Option<Vec<String>>> =
         vec![Some(vec!["10.0.0.1:80".into()]), Some(vec!["10.0.0.3:80".into()]), None];
     assert_eq!(endpoints, expected);
-    let readiness = |address: &str| snapshot.readiness(address.parse().expect("address"), Protocol::Http1);
+    let readiness = |address: &str| {
+        let address = address.parse().expect("address");
+        snapshot.readiness(&Target { address, protocol: Protocol::Http1, tls: None })
+    };
     assert_eq!(readiness("10.0.0.1:80"), Some(Readiness::Ready));
     assert_eq!(readiness("10.0.0.2:80"), None);
     assert_eq!(readiness("10.0.0.3:80"), Some(Readiness::Terminating));
@@ -253,8 +258,6 @@ fn a_bad_resource_is_named() {
     assert!(matches!(problem(&method).problem, Problem::Method(_)));
     assert!(matches!(problem(&twice).problem, Problem::Duplicate));
     assert!(matches!(problem(&conflict).problem, Problem::ListenerConflict(..)));
-    let of_tls = Listener { protocol: ListenerProtocol::Tls, ..Listener::http("t", 443, 443) };
-    assert!(matches!(problem(&[Resource::Listener(of_tls)]).problem, Problem::Protocol(ListenerProtocol::Tls)));
 }
 
 /// The table of the specification (GEP-3567): connections by server name, requests by host.
@@ -293,7 +296,7 @@ fn a_request_for_another_listener_than_its_connections_is_misdirected() {
     ];
     let (head, ()) = Request::get("/").body(()).expect("request").into_parts();
     for (server_name, host, expected) in cases {
-        let listener = snapshot.listener(8080, server_name).expect("a listener");
+        let listener = snapshot.listener(Transport::Tcp, 8080, server_name).expect("a listener");
         let found = snapshot.route(8080, Some(&listener.id), host, "/", &head).map(drop);
         assert_eq!(found, expected, "{server_name} -> {host}");
     }
@@ -365,7 +368,8 @@ fn timeouts_mirrors_and_filters_of_a_rule_are_compiled() {
     let mirror = |numerator, denominator| Filter::Mirror(Mirror { backend: "b".into(), numerator, denominator });
     let with = |rule: Rule| {
         let route = Route { rules: vec![rule], ..route("r", &["l"], &[], vec![]) };
-        let backend = Resource::Backend(Backend { id: "b".into(), protocol: Protocol::Http1, endpoints: Vec::new() });
+        let backend =
+            Resource::Backend(Backend { id: "b".into(), protocol: Protocol::Http1, tls: None, endpoints: Vec::new() });
         Snapshot::build(&[listener("l", None), backend, Resource::Route(route)], &mut Cells::default())
     };
     let rule = Rule {

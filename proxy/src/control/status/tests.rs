@@ -14,7 +14,24 @@ const MANIFESTS: &str = "
 apiVersion: gateway.networking.k8s.io/v1
 kind: Gateway
 metadata: {name: web, namespace: shop, generation: 2}
-spec: {gatewayClassName: sluice, listeners: [{name: http, port: 80, protocol: HTTP}]}
+spec:
+  gatewayClassName: sluice
+  allowedListeners: {namespaces: {from: Same}}
+  listeners: [{name: http, port: 80, protocol: HTTP}]
+---
+apiVersion: gateway.networking.k8s.io/v1
+kind: ListenerSet
+metadata: {name: more, namespace: shop, generation: 3}
+spec:
+  parentRef: {name: web}
+  listeners:
+  - {name: http, port: 80, protocol: HTTP, hostname: more.example.com}
+  - {name: taken, port: 80, protocol: HTTP}
+---
+apiVersion: gateway.networking.k8s.io/v1
+kind: ListenerSet
+metadata: {name: useless, namespace: shop, generation: 3}
+spec: {parentRef: {name: web}, listeners: [{name: taken, port: 80, protocol: HTTP}]}
 ---
 apiVersion: gateway.networking.k8s.io/v1
 kind: HTTPRoute
@@ -31,18 +48,34 @@ fn route_plan() -> RoutePlan {
     translation().routes[&name].clone()
 }
 
-/// The Gateway's status after data planes served `served`, with or without its Service.
-fn gateway_status(live: &Value, connected: usize, served: u64, service: bool) -> Value {
-    let translation = translation();
-    let publisher = Publisher::default();
-    publisher.publish(translation.resources.clone()).unwrap();
-    let reach = Reach {
+/// What is known of the Gateway after data planes served `served`, with or without its Service.
+fn reach(connected: usize, served: u64, service: bool) -> Reach {
+    Reach {
         progress: Progress { connected, served, refused: None },
         addresses: if service { vec![("IPAddress", "10.96.0.7".to_owned())] } else { vec![] },
         ports: if service { vec![(Transport::Tcp, 80)] } else { vec![] },
         refused: None,
-    };
-    gateway(live, &translation.gateways[&Name::new("shop", "web")], &reach, &publisher.newest(), "now")
+    }
+}
+
+fn published(translation: &Translation) -> Publisher {
+    let publisher = Publisher::default();
+    publisher.publish(translation.resources.clone()).unwrap();
+    publisher
+}
+
+fn gateway_status(live: &Value, connected: usize, served: u64, service: bool) -> Value {
+    let translation = translation();
+    let plan = &translation.gateways[&Name::new("shop", "web")];
+    gateway(live, plan, &reach(connected, served, service), &published(&translation).newest(), "now")
+}
+
+/// The status of the ListenerSet of this name.
+fn set_status(live: &Value, name: &str, reach: &Reach) -> Value {
+    let translation = translation();
+    let name = Name::new("shop", name);
+    let (plan, gateway) = (&translation.listener_sets[&name], &translation.gateways[&Name::new("shop", "web")]);
+    listener_set(live, (&name, plan), gateway, reach, &published(&translation).newest(), "now")
 }
 
 fn condition<'a>(status: &'a Value, kind: &str) -> &'a Value {
@@ -117,4 +150,82 @@ fn every_condition_carries_the_generation_and_foreign_ones_stay() {
         assert_eq!(conditions[0], foreign);
         assert!(conditions[1..].len() >= 2 && conditions[1..].iter().all(|c| c["observedGeneration"] == 2));
     }
+}
+
+fn policy_plan(gateways: usize) -> PolicyPlan {
+    PolicyPlan {
+        generation: 3,
+        ancestors: (0..gateways).map(|number| Name::new("shop", format!("web-{number:02}"))).collect(),
+        accepted: Condition::accepted(),
+        resolved: Condition::resolved(),
+        resource: None,
+    }
+}
+
+#[test]
+fn a_policy_tells_of_each_gateway_and_keeps_what_others_wrote() {
+    let foreign = json!({"controllerName": "example.com/a", "ancestorRef": {"name": "x"}, "conditions": [], "z": 1.50});
+    let gone = json!({"ancestorRef": {"name": "gone"}, "controllerName": CONTROLLER, "conditions": []});
+    let live = json!({"ancestors": [foreign, gone]});
+    let status = policy(&live, &policy_plan(2), CONTROLLER, "now").unwrap();
+    let ancestors = status["ancestors"].as_array().unwrap();
+    assert_eq!(ancestors[0].to_string(), foreign.to_string());
+    let gateway = json!({"group": GROUP, "kind": "Gateway", "namespace": "shop", "name": "web-00"});
+    assert_eq!(ancestors[1]["ancestorRef"], gateway);
+    for kind in ["Accepted", "ResolvedRefs"] {
+        let condition = condition(&ancestors[1], kind);
+        assert_eq!((&condition["status"], &condition["observedGeneration"]), (&json!("True"), &json!(3)));
+    }
+    assert_eq!(ancestors.len(), 3);
+    assert_eq!(policy(&status, &policy_plan(2), CONTROLLER, "later").unwrap(), status);
+    assert_eq!(policy(&status, &policy_plan(0), CONTROLLER, "later"), Some(json!({"ancestors": [foreign]})));
+    assert_eq!(policy(&json!({"ancestors": [foreign]}), &policy_plan(0), CONTROLLER, "later"), None);
+}
+
+#[test]
+fn a_policy_has_room_for_sixteen_gateways_those_of_others_included() {
+    let foreign = json!({"controllerName": "example.com/a", "ancestorRef": {"name": "x"}, "conditions": []});
+    let status = policy(&json!({"ancestors": [foreign]}), &policy_plan(20), CONTROLLER, "now").unwrap();
+    let ancestors = status["ancestors"].as_array().unwrap();
+    assert_eq!(ancestors.len(), 16);
+    assert_eq!(ancestors[15]["ancestorRef"]["name"], "web-14");
+}
+
+#[test]
+fn a_gateway_counts_its_listener_sets_and_lists_its_own_listeners() {
+    let status = gateway_status(&Value::Null, 1, 1, true);
+    assert_eq!(status["attachedListenerSets"], 1);
+    assert_eq!(status["listeners"].as_array().unwrap().len(), 1);
+}
+
+#[test]
+fn a_listener_set_is_programmed_when_one_of_its_listeners_is_and_its_gateway_has_an_address() {
+    let refused = Reach { refused: Some("taken".to_owned()), ..reach(1, 1, true) };
+    let unassigned = Reach { addresses: vec![], ..reach(1, 1, true) };
+    for (reach, reason) in [
+        (reach(0, 0, false), "Pending"),
+        (reach(1, 0, true), "Pending"),
+        (unassigned, "Pending"),
+        (refused, "ParentNotProgrammed"),
+        (reach(1, 1, true), "Programmed"),
+    ] {
+        let status = set_status(&Value::Null, "more", &reach);
+        assert_eq!(condition(&status, "Programmed")["reason"], reason, "{reach:?}");
+        assert_eq!(condition(&status, "Accepted")["reason"], "ListenersNotValid");
+    }
+    let status = set_status(&Value::Null, "more", &reach(1, 1, true));
+    assert_eq!(condition(&status, "Programmed")["observedGeneration"], 3);
+    let programmed = |index: usize| &condition(&status["listeners"][index], "Programmed")["reason"];
+    assert_eq!((programmed(0), programmed(1)), (&json!("Programmed"), &json!("HostnameConflict")));
+    assert_eq!(set_status(&status, "more", &reach(0, 0, false)), status, "a controller that restarts takes nothing");
+}
+
+#[test]
+fn a_listener_set_without_a_usable_listener_says_so_in_both_conditions() {
+    let status = set_status(&Value::Null, "useless", &reach(1, 1, true));
+    for kind in ["Accepted", "Programmed"] {
+        let found = condition(&status, kind);
+        assert_eq!((&found["status"], &found["reason"]), (&json!("False"), &json!("ListenersNotValid")));
+    }
+    assert_eq!(condition(&status["listeners"][0], "Conflicted")["status"], "True");
 }

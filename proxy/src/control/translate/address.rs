@@ -16,6 +16,10 @@ pub struct AddressPool {
 }
 
 impl AddressPool {
+    /// Pools that hold every address.
+    pub const EVERYTHING: [Self; 2] =
+        [Self { network: 0, mask: 0, is_v6: false }, Self { network: 0, mask: 0, is_v6: true }];
+
     /// Whether an address is in it.
     pub fn contains(&self, address: IpAddr) -> bool {
         address.is_ipv6() == self.is_v6 && bits(address) & self.mask == self.network

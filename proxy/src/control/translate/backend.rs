@@ -15,6 +15,7 @@ use sluice_proxy_core::model::{self, Protocol};
 use crate::control::{
     objects::{Name, Objects, RouteKind},
     translate::{
+        backend_tls::Policies,
         conditions::{Condition, RESOLVED_REFS},
         reference::{self, From, To},
     },
@@ -44,7 +45,7 @@ pub struct Referrer<'a> {
 fn suffix(kind: RouteKind) -> &'static str {
     match kind {
         RouteKind::Grpc => "+h2c",
-        RouteKind::Http | RouteKind::Tcp => "",
+        RouteKind::Http | RouteKind::Tcp | RouteKind::Tls => "",
         RouteKind::Udp => "+udp",
     }
 }
@@ -89,28 +90,41 @@ pub fn resolve(reference: &HttpBackendRef, from: Referrer<'_>, objects: &Objects
 }
 
 /// The port of a Service with its endpoints.
-pub fn backend(reference: &ServiceRef, objects: &Objects) -> model::Backend {
+pub fn backend(reference: &ServiceRef, policies: &Policies<'_>, objects: &Objects) -> model::Backend {
     let service = objects.services.get(&reference.service);
     let port = service.and_then(|service| port_of(service, reference.port, reference.kind));
     let uid = service.and_then(|service| service.metadata.uid.as_deref());
     let slices = objects.slices.get(&reference.service).map_or(&[][..], Vec::as_slice);
     let slices = slices.iter().filter(|slice| !is_of_an_earlier_service(slice, uid));
     let name = port.and_then(|port| port.name.as_deref()).unwrap_or_default();
-    let mut endpoints: BTreeMap<SocketAddr, bool> = BTreeMap::new();
-    for (address, ready) in slices.flat_map(|slice| addresses(slice, name)) {
+    let mut endpoints: BTreeMap<SocketAddr, Readiness> = BTreeMap::new();
+    for (address, readiness) in slices.flat_map(|slice| addresses(slice, name)) {
         let allowed = reachable(address.ip()) && !objects.own_addresses.contains(&address.ip());
         if allowed || objects.any_endpoint {
             // A pod that moves from one slice to another is in both for a moment.
-            *endpoints.entry(address).or_default() |= ready;
+            let known = endpoints.entry(address).or_insert(readiness);
+            *known = readiness.max(*known);
         }
     }
+    let worst = if objects.spares_unready && endpoints.values().all(|readiness| *readiness == Readiness::Unready) {
+        Readiness::Unready
+    } else {
+        Readiness::Leaving
+    };
+    endpoints.retain(|_, readiness| *readiness >= worst);
+    let endpoint = |(address, readiness)| model::Endpoint { address, ready: readiness == Readiness::Ready };
     model::Backend {
         id: format!("{}:{}{}", reference.service, reference.port, suffix(reference.kind)),
         protocol: match (reference.kind, port.and_then(|port| port.app_protocol.as_deref())) {
             (RouteKind::Grpc, _) | (_, Some("kubernetes.io/h2c")) => Protocol::H2c,
             _ => Protocol::Http1,
         },
-        endpoints: endpoints.into_iter().map(|(address, ready)| model::Endpoint { address, ready }).collect(),
+        tls: match reference.kind {
+            // TLS is for streams.
+            RouteKind::Udp => None,
+            _ => policies.of_port(&reference.service, port.and_then(|port| port.name.as_deref())).map(Name::to_string),
+        },
+        endpoints: endpoints.into_iter().map(endpoint).collect(),
     }
 }
 
@@ -124,7 +138,7 @@ fn is_of_an_earlier_service(slice: &EndpointSlice, service: Option<&str>) -> boo
 /// The protocol of a Service's port that a kind of route can use.
 fn transport(kind: RouteKind) -> &'static str {
     match kind {
-        RouteKind::Grpc | RouteKind::Http | RouteKind::Tcp => "TCP",
+        RouteKind::Grpc | RouteKind::Http | RouteKind::Tcp | RouteKind::Tls => "TCP",
         RouteKind::Udp => "UDP",
     }
 }
@@ -136,28 +150,40 @@ fn port_of(service: &Service, port: u16, kind: RouteKind) -> Option<&ServicePort
     service.spec.as_ref()?.ports.as_ref()?.iter().find(|candidate| is(candidate))
 }
 
-/// Endpoints of a slice that may get requests, at its port of this name.
-fn addresses(slice: &EndpointSlice, port: &str) -> Vec<(SocketAddr, bool)> {
+/// Whether an endpoint may get requests.
+#[derive(Clone, Copy, Debug, PartialEq, Eq, PartialOrd, Ord)]
+enum Readiness {
+    /// It says that it may not.
+    Unready,
+    /// On its way out and still serving: where none is ready (KEP-1669).
+    Leaving,
+    /// It may.
+    Ready,
+}
+
+/// Endpoints of a slice that are not gone, at its port of this name.
+fn addresses(slice: &EndpointSlice, port: &str) -> Vec<(SocketAddr, Readiness)> {
     let mut ports = slice.ports.iter().flatten();
     let found = ports.find(|candidate| candidate.name.as_deref().unwrap_or_default() == port);
     let Some(number) = found.and_then(|port| u16::try_from(port.port?).ok()) else { return vec![] };
     let usable = slice.endpoints.iter().flatten().filter_map(|endpoint| Some((endpoint, readiness(endpoint)?)));
     usable
-        .flat_map(|(endpoint, ready)| endpoint.addresses.iter().map(move |address| (address, ready)))
-        .filter_map(|(address, ready)| Some((SocketAddr::new(address.parse().ok()?, number), ready)))
+        .flat_map(|(endpoint, readiness)| endpoint.addresses.iter().map(move |address| (address, readiness)))
+        .filter_map(|(address, readiness)| Some((SocketAddr::new(address.parse().ok()?, number), readiness)))
         .collect()
 }
 
-/// Whether an endpoint is ready, or on its way out and still serving; none when it must not get requests. What a
-/// condition does not say counts as the API defines: unknown readiness is ready, unknown serving is readiness.
-fn readiness(endpoint: &Endpoint) -> Option<bool> {
+/// The readiness of an endpoint; none when it is on its way out and does not serve any more. What a condition does not
+/// say counts as the API defines: unknown readiness is ready, unknown serving is readiness.
+fn readiness(endpoint: &Endpoint) -> Option<Readiness> {
     let conditions = endpoint.conditions.clone().unwrap_or_default();
     let ready = conditions.ready.unwrap_or(true);
     let serving = conditions.serving.unwrap_or(ready);
-    match (ready, serving && conditions.terminating.unwrap_or(false)) {
-        (true, _) => Some(true),
-        (false, true) => Some(false),
-        (false, false) => None,
+    match (ready, serving, conditions.terminating.unwrap_or(false)) {
+        (true, _, _) => Some(Readiness::Ready),
+        (false, true, true) => Some(Readiness::Leaving),
+        (false, false, true) => None,
+        (false, _, false) => Some(Readiness::Unready),
     }
 }
 
@@ -170,4 +196,65 @@ fn reachable(address: IpAddr) -> bool {
         IpAddr::V6(v6) => v6.is_unicast_link_local(),
     };
     !(address.is_loopback() || address.is_unspecified() || address.is_multicast() || link_local)
+}
+
+#[cfg(test)]
+mod tests {
+    use std::fmt::Write as _;
+
+    use sluice_proxy_core::model::Endpoint;
+
+    use super::{ServiceRef, backend};
+    use crate::control::{
+        files,
+        objects::{Name, RouteKind},
+        translate::backend_tls::Policies,
+    };
+
+    /// Addresses of the endpoints of the only backend, those that are not ready in brackets.
+    fn endpoints(conditions: &[&str], spares_unready: bool) -> Vec<String> {
+        let mut manifests = "
+apiVersion: v1
+kind: Service
+metadata: {name: app, namespace: shop}
+spec: {ports: [{port: 80}]}
+---
+apiVersion: discovery.k8s.io/v1
+kind: EndpointSlice
+metadata: {name: app-1, namespace: shop, labels: {kubernetes.io/service-name: app}}
+addressType: IPv4
+ports: [{port: 8080}]
+endpoints:
+"
+        .to_owned();
+        for (number, conditions) in conditions.iter().enumerate() {
+            writeln!(manifests, "- {{addresses: [10.0.0.{number}], conditions: {{{conditions}}}}}").unwrap();
+        }
+        let mut objects = files::parse(&manifests).unwrap();
+        objects.spares_unready = spares_unready;
+        let reference = ServiceRef { service: Name::new("shop", "app"), port: 80, kind: RouteKind::Http };
+        let backend = backend(&reference, &Policies::new(&objects), &objects);
+        let show = |endpoint: &Endpoint| {
+            let ip = endpoint.address.ip();
+            if endpoint.ready { ip.to_string() } else { format!("({ip})") }
+        };
+        backend.endpoints.iter().map(show).collect()
+    }
+
+    #[test]
+    fn after_an_outage_unready_endpoints_are_used_where_there_is_no_other() {
+        let (ready, unready) = ("ready: true", "ready: false");
+        let leaving = "ready: false, serving: true, terminating: true";
+        let left = "ready: false, serving: false, terminating: true";
+        for (conditions, as_ever, after_an_outage) in [
+            (&[unready, unready][..], &[][..], &["(10.0.0.0)", "(10.0.0.1)"][..]),
+            (&[unready, ready], &["10.0.0.1"], &["10.0.0.1"]),
+            (&[unready, leaving], &["(10.0.0.1)"], &["(10.0.0.1)"]),
+            (&[left], &[], &[]),
+            (&[left, unready], &[], &["(10.0.0.1)"]),
+        ] {
+            assert_eq!(endpoints(conditions, false), as_ever, "{conditions:?}");
+            assert_eq!(endpoints(conditions, true), after_an_outage, "{conditions:?}, after an outage");
+        }
+    }
 }

@@ -1,10 +1,13 @@
 //! Gateways of ours: which of their listeners are served, and what their status says.
 
-use std::collections::{BTreeMap, BTreeSet};
+use std::{
+    collections::{BTreeMap, BTreeSet},
+    ops::Range,
+};
 
 use kube::core::{Selector, SelectorExt};
 use serde_json::{Value, json};
-use sluice_gateway_types::{GROUP, Gateway, Listener, ListenerAllowedRoutes};
+use sluice_gateway_types::{GROUP, Gateway, Listener, NamespaceSelection};
 use sluice_proxy_core::model::{self, ListenerProtocol, Sharing, Taken};
 
 use crate::control::{
@@ -13,8 +16,10 @@ use crate::control::{
     translate::{
         address::{self, WantedAddress},
         class::ClassPlan,
-        conditions::{ACCEPTED, CONFLICTED, Condition, RESOLVED_REFS},
-        host, protocol,
+        conditions::{ACCEPTED, CONFLICTED, Condition},
+        host,
+        listener_set::{self, Sets},
+        protocol::{self, Merged},
         reference::From,
         tls,
     },
@@ -35,8 +40,14 @@ pub struct GatewayPlan {
     pub insecure: Option<Condition>,
     /// The address that it asks for.
     pub address: WantedAddress,
-    /// In the order of the spec.
+    /// Its own in the order of the spec, then those of its ListenerSets.
     pub listeners: Vec<ListenerPlan>,
+    /// Which of these are those of the ListenerSets that it takes.
+    pub sets: BTreeMap<Name, Range<usize>>,
+    /// Namespaces whose ListenerSets it takes, or what is wrong with their choice.
+    pub allowed_sets: Result<Namespaces, String>,
+    /// How many ListenerSets it has that are accepted.
+    pub attached_sets: usize,
     /// Labels for its Service.
     pub labels: BTreeMap<String, String>,
     /// Annotations for its Service.
@@ -46,6 +57,8 @@ pub struct GatewayPlan {
 /// What is said and made of one listener.
 #[derive(Clone, Debug, PartialEq)]
 pub struct ListenerPlan {
+    /// The ListenerSet that it is of; none for one of the Gateway itself.
+    pub set: Option<Name>,
     /// Its name.
     pub name: String,
     /// The port in the spec.
@@ -66,8 +79,10 @@ pub struct ListenerPlan {
     pub resolved: Condition,
     /// Whether it contradicts another listener.
     pub conflicted: Condition,
-    /// Certificates that it names and may name.
+    /// Certificates that data planes need for it.
     pub certificates: Vec<model::Certificate>,
+    /// Whether it is to end its clients' TLS.
+    pub ends_tls: bool,
     /// How it ends TLS; none where it does not or cannot.
     pub termination: Option<model::Termination>,
     /// What data planes serve; none when it is not served.
@@ -103,9 +118,8 @@ impl Namespaces {
 
 impl ListenerPlan {
     /// Whether data planes could do something with it.
-    fn is_servable(&self) -> bool {
-        let in_the_clear = self.protocol.is_none_or(|protocol| protocol.sharing() != Sharing::ServerName);
-        self.accepted.holds && !self.kinds.is_empty() && (in_the_clear || self.termination.is_some())
+    pub fn is_servable(&self) -> bool {
+        self.accepted.holds && !self.kinds.is_empty() && (!self.ends_tls || self.termination.is_some())
     }
 
     /// `supportedKinds` of its status.
@@ -114,20 +128,36 @@ impl ListenerPlan {
     }
 }
 
+impl GatewayPlan {
+    /// The listeners of one of its ListenerSets, or its own, each with its place among all.
+    pub fn listeners_of(&self, set: Option<&Name>) -> impl Iterator<Item = (usize, &ListenerPlan)> {
+        let places = match set {
+            Some(set) => self.sets.get(set).cloned().unwrap_or_default(),
+            None => 0..self.listeners.partition_point(|listener| listener.set.is_none()),
+        };
+        places.clone().zip(&self.listeners[places])
+    }
+}
+
 /// Plans for the Gateways of the accepted classes.
 pub fn plans(objects: &Objects, classes: &[ClassPlan], ports: &PortAllocations) -> BTreeMap<Name, GatewayPlan> {
     let mut taken = Taken::default();
+    let sets = listener_set::by_gateway(objects);
     ours(objects, classes)
-        .map(|(name, gateway)| (name.clone(), plan(name, gateway, objects, ports, &mut taken)))
+        .map(|(name, gateway)| (name.clone(), plan(name, gateway, &sets, objects, ports, &mut taken)))
         .collect()
 }
 
 /// The ports that Gateways of the accepted classes want bound.
 pub fn wanted_ports(objects: &Objects, classes: &[ClassPlan]) -> BTreeSet<GatewayPort> {
+    let sets = listener_set::by_gateway(objects);
     ours(objects, classes)
         .flat_map(|(name, gateway)| {
-            let served = gateway.spec.listeners.iter().filter(|listener| protocol::served(&listener.protocol).is_ok());
-            served.filter_map(|listener| Some((name.clone(), u16::try_from(listener.port).ok()?)))
+            let allowed = listener_set::allowed(gateway, &name.namespace);
+            let of_sets = listener_set::taken(name, &allowed, &sets, objects).flat_map(|(_, set)| &set.spec.listeners);
+            let all = gateway.spec.listeners.iter().chain(of_sets);
+            let served = all.filter(|listener| protocol::served(&listener.protocol).is_ok());
+            served.filter_map(|listener| Some((name.clone(), u16::try_from(listener.port).ok()?))).collect::<Vec<_>>()
         })
         .collect()
 }
@@ -145,36 +175,69 @@ fn ours<'a>(objects: &'a Objects, classes: &[ClassPlan]) -> impl Iterator<Item =
 fn plan(
     name: &Name,
     gateway: &Gateway,
+    sets: &Sets<'_>,
     objects: &Objects,
     ports: &PortAllocations,
     taken: &mut Taken<Name>,
 ) -> GatewayPlan {
     let infrastructure = gateway.spec.infrastructure.clone().unwrap_or_default();
     let refused = refusal(gateway);
-    let mut listeners: Vec<_> = gateway.spec.listeners.iter().map(|spec| listener(spec, &name.namespace)).collect();
-    let from = From { group: GROUP, kind: "Gateway", namespace: &name.namespace };
-    let frontend = gateway.spec.tls.as_ref().and_then(|tls| tls.frontend.as_ref());
-    for (plan, spec) in listeners.iter_mut().zip(&gateway.spec.listeners) {
-        tls::secure(plan, spec, frontend, (from, from), objects);
+    let allowed_sets = listener_set::allowed(gateway, &name.namespace);
+    let mut merged = Merged::default();
+    merged.add(of_object(gateway, name, None, &gateway.spec.listeners, objects));
+    let mut places = BTreeMap::new();
+    for (set_name, set) in listener_set::taken(name, &allowed_sets, sets, objects) {
+        let start = merged.listeners.len();
+        merged.add(of_object(gateway, name, Some(set_name), &set.spec.listeners, objects));
+        places.insert(set_name.clone(), start..merged.listeners.len());
     }
-    protocol::mark_conflicts(&mut listeners);
+    let mut listeners = merged.listeners;
     for plan in &mut listeners {
         if refused.is_none() && plan.is_servable() {
             publish(plan, name, ports, taken);
         }
     }
-    let accepted = refused.unwrap_or_else(|| accepted_by_listeners(&listeners));
+    let owner = From { group: GROUP, kind: "Gateway", namespace: &name.namespace };
+    let (identity, resolved) = tls::identity(gateway, owner, objects).unzip();
+    if let Some(Some(identity)) = identity {
+        tls::show(&identity, &mut listeners);
+    }
+    let own = listeners.iter().filter(|listener| listener.set.is_none());
+    let accepted = refused.unwrap_or_else(|| accepted_by(own, |listener| listener.accepted.holds));
     GatewayPlan {
         uid: gateway.metadata.uid.clone().unwrap_or_default(),
         generation: gateway.metadata.generation.unwrap_or_default(),
         accepted,
-        resolved: unresolved_tls(gateway),
+        resolved,
         insecure: tls::insecure(gateway),
         address: address::wanted(gateway, &objects.address_pools),
         listeners,
+        sets: places,
+        allowed_sets,
+        attached_sets: 0,
         labels: infrastructure.labels,
         annotations: infrastructure.annotations,
     }
+}
+
+/// The listeners of a Gateway or of one of its ListenerSets, each by itself. Their certificates are the reference of the
+/// object that they stand in; what is asked of clients is the Gateway's.
+fn of_object(
+    gateway: &Gateway,
+    name: &Name,
+    set: Option<&Name>,
+    specs: &[Listener],
+    objects: &Objects,
+) -> Vec<ListenerPlan> {
+    let owner = From { group: GROUP, kind: "Gateway", namespace: &name.namespace };
+    let from = set.map_or(owner, |set| From { kind: "ListenerSet", namespace: &set.namespace, ..owner });
+    let frontend = gateway.spec.tls.as_ref().and_then(|tls| tls.frontend.as_ref());
+    let plans = specs.iter().map(|spec| {
+        let mut plan = listener(spec, set, from.namespace);
+        tls::secure(&mut plan, spec, frontend, (from, owner), objects);
+        plan
+    });
+    plans.collect()
 }
 
 /// Gives the listener its resource, or says why data planes cannot bind it.
@@ -190,9 +253,13 @@ fn publish(plan: &mut ListenerPlan, gateway: &Name, ports: &PortAllocations, tak
         plan.accepted = Condition::no(ACCEPTED, "PortUnavailable", format!("Gateway {other} has {}", clash.what()));
         return;
     }
-    let (id, hostname) = (format!("{gateway}/{}", plan.name), plan.hostname.clone());
-    let termination = plan.termination.clone();
-    plan.resource = Some(model::Listener { id, bind_port, port: plan.port, protocol, hostname, termination });
+    let id = match &plan.set {
+        Some(set) => format!("{gateway}/{set}/{}", plan.name),
+        None => format!("{gateway}/{}", plan.name),
+    };
+    let (hostname, termination) = (plan.hostname.clone(), plan.termination.clone());
+    let (port, identity) = (plan.port, None);
+    plan.resource = Some(model::Listener { id, bind_port, port, protocol, hostname, termination, identity });
 }
 
 fn refusal(gateway: &Gateway) -> Option<Condition> {
@@ -206,25 +273,24 @@ fn refusal(gateway: &Gateway) -> Option<Condition> {
     Some(Condition::no(ACCEPTED, "UnsupportedAddress", message))
 }
 
-fn unresolved_tls(gateway: &Gateway) -> Option<Condition> {
-    gateway.spec.tls.as_ref()?.backend.as_ref()?;
-    let message = "spec.tls.backend is not supported";
-    Some(Condition::no(RESOLVED_REFS, "InvalidClientCertificateRef", message))
-}
-
-fn accepted_by_listeners(listeners: &[ListenerPlan]) -> Condition {
-    let valid = listeners.iter().filter(|listener| listener.accepted.holds).count();
-    let message = format!("{valid} of {} listeners are valid", listeners.len());
-    match valid {
+/// Whether there is a valid one among the listeners of an object.
+pub fn accepted_by<'a>(
+    listeners: impl Iterator<Item = &'a ListenerPlan>,
+    is_valid: impl Fn(&ListenerPlan) -> bool,
+) -> Condition {
+    let (valid, bad): (Vec<_>, Vec<_>) = listeners.partition(|listener| is_valid(listener));
+    let message = format!("{} of {} listeners are valid", valid.len(), valid.len() + bad.len());
+    match valid.len() {
         0 => Condition::no(ACCEPTED, "ListenersNotValid", message),
-        valid if valid < listeners.len() => Condition::yes(ACCEPTED, "ListenersNotValid", message),
+        _ if !bad.is_empty() => Condition::yes(ACCEPTED, "ListenersNotValid", message),
         _ => Condition::accepted(),
     }
 }
 
-fn listener(spec: &Listener, namespace: &str) -> ListenerPlan {
+fn listener(spec: &Listener, set: Option<&Name>, namespace: &str) -> ListenerPlan {
     let allowed = spec.allowed_routes.clone().unwrap_or_default();
-    let (namespaces, bad_namespaces) = match namespaces(&allowed, namespace) {
+    let selection = allowed.namespaces.clone().unwrap_or_default();
+    let (namespaces, bad_namespaces) = match namespaces(&selection, namespace) {
         Ok(namespaces) => (namespaces, None),
         Err(problem) => (Namespaces::None, Some(problem)),
     };
@@ -244,9 +310,12 @@ fn listener(spec: &Listener, namespace: &str) -> ListenerPlan {
     } else if spec.filters.is_some() {
         Condition::no(ACCEPTED, "UnsupportedValue", "filters of a listener are not supported")
     } else {
-        bad_namespaces.map_or_else(Condition::accepted, |problem| Condition::no(ACCEPTED, "UnsupportedValue", problem))
+        bad_namespaces.map_or_else(Condition::accepted, |problem| {
+            Condition::no(ACCEPTED, "UnsupportedValue", format!("allowedRoutes.{problem}"))
+        })
     };
     ListenerPlan {
+        set: set.cloned(),
         name: spec.name.clone(),
         port: port.unwrap_or_default(),
         protocol: protocol.ok(),
@@ -258,20 +327,21 @@ fn listener(spec: &Listener, namespace: &str) -> ListenerPlan {
         resolved,
         conflicted: Condition::no(CONFLICTED, "NoConflicts", "No conflicts"),
         certificates: vec![],
+        ends_tls: false,
         termination: None,
         resource: None,
     }
 }
 
-fn namespaces(allowed: &ListenerAllowedRoutes, own: &str) -> Result<Namespaces, String> {
-    let Some(selection) = &allowed.namespaces else { return Ok(Namespaces::Only(own.to_owned())) };
+/// The namespaces that are selected, beside one's own.
+pub fn namespaces(selection: &NamespaceSelection, own: &str) -> Result<Namespaces, String> {
     match selection.from.as_deref().unwrap_or("Same") {
         "All" => Ok(Namespaces::All),
         "None" => Ok(Namespaces::None),
         "Same" => Ok(Namespaces::Only(own.to_owned())),
         "Selector" => Selector::try_from(selection.selector.clone().unwrap_or_default())
             .map(Namespaces::Selected)
-            .map_err(|error| format!("allowedRoutes.namespaces.selector: {error}")),
-        other => Err(format!("allowedRoutes.namespaces.from: {other} is not supported")),
+            .map_err(|error| format!("namespaces.selector: {error}")),
+        other => Err(format!("namespaces.from: {other} is not supported")),
     }
 }

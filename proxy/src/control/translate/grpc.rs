@@ -19,17 +19,20 @@ pub fn rules(spec: &GrpcRouteSpec, found: &mut Rules<'_>) -> Result<(), Refusal>
 fn rule(spec: &GrpcRouteRule, index: usize, found: &mut Rules<'_>) -> Result<model::Rule, Refusal> {
     let place = format!("spec.rules[{index}]");
     filter::known(&spec.unknown, &place)?;
-    only_ours(&spec.filters, &place)?;
-    for (index, reference) in spec.backend_refs.iter().enumerate() {
-        only_ours(&reference.filters, &format!("{place}.backendRefs[{index}]"))?;
-    }
+    let mut references = spec.backend_refs.iter().enumerate();
+    let supported = only_ours(&spec.filters, &place).and_then(|()| {
+        references
+            .try_for_each(|(index, backend)| only_ours(&backend.filters, &format!("{place}.backendRefs[{index}]")))
+    });
     let matches: Result<Vec<_>, _> =
         spec.matches.iter().enumerate().map(|(i, m)| condition(m, &format!("{place}.matches[{i}]"))).collect();
+    let matches = matches?;
+    let (filters, backends) = found.work(supported, &spec.filters, &spec.backend_refs, &place)?;
     Ok(model::Rule {
         name: spec.name.clone().unwrap_or_else(|| index.to_string()),
-        matches: matches?,
-        filters: found.filters(&spec.filters, &place)?,
-        backends: found.backends(&spec.backend_refs, &place)?,
+        matches,
+        filters,
+        backends,
         ..model::Rule::default()
     })
 }

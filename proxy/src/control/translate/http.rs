@@ -19,11 +19,13 @@ fn rule(spec: &RouteRule, index: usize, found: &mut Rules<'_>) -> Result<model::
     filter::known(&spec.unknown, &place)?;
     let matches: Result<Vec<_>, _> =
         spec.matches.iter().enumerate().map(|(i, m)| condition(m, &format!("{place}.matches[{i}]"))).collect();
+    let matches = matches?;
+    let (filters, backends) = found.work(Ok(()), &spec.filters, &spec.backend_refs, &place)?;
     Ok(model::Rule {
         name: spec.name.clone().unwrap_or_else(|| index.to_string()),
-        matches: matches?,
-        filters: found.filters(&spec.filters, &place)?,
-        backends: found.backends(&spec.backend_refs, &place)?,
+        matches,
+        filters,
+        backends,
         timeouts: spec.timeouts.as_ref().map(|spec| timeouts(spec, &place)).transpose()?.unwrap_or_default(),
         retry: spec.retry.as_ref().map(|spec| retry(spec, &place)).transpose()?,
     })

@@ -1,4 +1,4 @@
-//! The rules of TCPRoutes and UDPRoutes.
+//! The rules of TCPRoutes, TLSRoutes and UDPRoutes.
 
 use sluice_gateway_types::L4RouteRule;
 use sluice_proxy_core::model;
@@ -10,6 +10,14 @@ use crate::control::{
         route::Rules,
     },
 };
+
+/// Refuses a TLSRoute for every server: where none are named one may well have been forgotten.
+pub fn named(hostnames: &[String]) -> Result<(), Refusal> {
+    if hostnames.is_empty() {
+        return Err(Refusal::unsupported("spec.hostnames: a TLSRoute needs at least one"));
+    }
+    Ok(())
+}
 
 /// Translates the one rule that such a route has: there is nothing by which another one could be chosen.
 pub fn rules(specs: &[L4RouteRule], kind: RouteKind, found: &mut Rules<'_>) -> Result<(), Refusal> {

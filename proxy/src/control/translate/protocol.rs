@@ -1,9 +1,10 @@
-//! Protocols of listeners: which there are, which routes each takes, and which listeners of a Gateway exclude each other.
+//! Protocols of listeners: which there are, which routes each takes, and which listeners of a Gateway and of its
+//! ListenerSets exclude each other.
 
 use std::collections::BTreeMap;
 
 use sluice_gateway_types::{GROUP, ListenerAllowedRoutes, RouteGroupKind};
-use sluice_proxy_core::model::{Clash, ListenerProtocol, Sharing, Transport};
+use sluice_proxy_core::model::{Clash, ListenerProtocol, Sharing, Taken, Transport};
 
 use crate::control::translate::{
     conditions::{ACCEPTED, CONFLICTED, Condition, RESOLVED_REFS},
@@ -12,9 +13,8 @@ use crate::control::translate::{
 
 /// The protocol of this name, or the condition of a listener whose protocol is not served.
 pub fn served(name: &str) -> Result<ListenerProtocol, Condition> {
-    let served = || ListenerProtocol::ALL.into_iter().filter(|protocol| protocol.is_served());
-    served().find(|protocol| protocol.name() == name).ok_or_else(|| {
-        let known: Vec<_> = served().map(ListenerProtocol::name).collect();
+    ListenerProtocol::ALL.into_iter().find(|protocol| protocol.name() == name).ok_or_else(|| {
+        let known = ListenerProtocol::ALL.map(ListenerProtocol::name);
         let message = format!("protocol {name} is not supported; supported: {}", known.join(", "));
         Condition::no(ACCEPTED, "UnsupportedProtocol", message)
     })
@@ -26,7 +26,7 @@ fn route_kinds(protocol: ListenerProtocol) -> &'static [&'static str] {
         ListenerProtocol::Http | ListenerProtocol::Https => &["HTTPRoute", "GRPCRoute"],
         ListenerProtocol::Tcp => &["TCPRoute"],
         ListenerProtocol::Udp => &["UDPRoute"],
-        ListenerProtocol::Tls => &[],
+        ListenerProtocol::Tls => &["TLSRoute"],
     }
 }
 
@@ -49,8 +49,35 @@ pub fn allowed_kinds(protocol: ListenerProtocol, allowed: &ListenerAllowedRoutes
 /// Places of listeners, by their host names.
 type SameHost = BTreeMap<Option<String>, Vec<usize>>;
 
-/// Listeners of one Gateway that cannot be told apart are all in conflict: none of them wins. Only valid ones count.
-pub fn mark_conflicts(listeners: &mut [ListenerPlan]) {
+/// The listeners of a Gateway and of its ListenerSets, by precedence.
+#[derive(Debug, Default)]
+pub struct Merged {
+    /// In the order in which they were added.
+    pub listeners: Vec<ListenerPlan>,
+    taken: Taken<()>,
+}
+
+impl Merged {
+    /// Adds the listeners of one object: they give way to those of the objects before it. Only valid ones count.
+    pub fn add(&mut self, mut listeners: Vec<ListenerPlan>) {
+        for listener in &mut listeners {
+            let Some(protocol) = listener.protocol.filter(|_| listener.accepted.holds) else { continue };
+            if let Err((clash, ())) = self.taken.free(protocol, listener.port, listener.hostname.as_deref()) {
+                mark(listener, clash);
+            }
+        }
+        mark_conflicts(&mut listeners);
+        for listener in listeners.iter().filter(|listener| listener.accepted.holds) {
+            if let Some(protocol) = listener.protocol {
+                self.taken.insert(protocol, listener.port, listener.hostname.as_deref(), ());
+            }
+        }
+        self.listeners.append(&mut listeners);
+    }
+}
+
+/// Listeners of one object that cannot be told apart are all in conflict: none of them wins. Only valid ones count.
+fn mark_conflicts(listeners: &mut [ListenerPlan]) {
     let mut ports: BTreeMap<(Transport, u16), BTreeMap<Sharing, SameHost>> = BTreeMap::new();
     for (index, plan) in listeners.iter().enumerate() {
         if let Some(protocol) = plan.protocol.filter(|_| plan.accepted.holds) {

@@ -74,7 +74,7 @@ impl Rivals {
             RouteKind::Grpc => RouteKind::Http,
             RouteKind::Http => RouteKind::Grpc,
             // Their listeners take no other kind.
-            RouteKind::Tcp | RouteKind::Udp => return Ok(places),
+            RouteKind::Tcp | RouteKind::Tls | RouteKind::Udp => return Ok(places),
         };
         let mut older = None;
         let mut admitted = Vec::with_capacity(places.len());

@@ -13,7 +13,7 @@ use crate::control::{
         conditions::{ACCEPTED, Condition},
         filter::{self, Level, Refusal},
         gateway::{GatewayPlan, ListenerPlan},
-        grpc, host, http, l4,
+        grpc, host, http, l4, listener_set,
         rivals::Rivals,
     },
 };
@@ -47,6 +47,8 @@ pub struct Outcome {
     pub resource: Option<model::Route>,
     /// The Services that the resource names.
     pub backends: BTreeSet<ServiceRef>,
+    /// The Gateways that it is attached to.
+    pub gateways: BTreeSet<Name>,
 }
 
 /// The rules of a route with what they refer to.
@@ -57,11 +59,20 @@ pub struct Rules<'a> {
     pub list: Vec<model::Rule>,
     backends: BTreeSet<ServiceRef>,
     resolved: Condition,
+    /// Why the first rule that cannot be served as it is written is answered 500.
+    unsupported: Option<Refusal>,
 }
 
 impl<'a> Rules<'a> {
     fn new(from: Referrer<'a>, objects: &'a Objects) -> Self {
-        Self { from, objects, list: vec![], backends: BTreeSet::new(), resolved: Condition::resolved() }
+        Self {
+            from,
+            objects,
+            list: vec![],
+            backends: BTreeSet::new(),
+            resolved: Condition::resolved(),
+            unsupported: None,
+        }
     }
 
     /// Translates each rule of a spec; without any there is one of defaults.
@@ -92,8 +103,25 @@ impl<'a> Rules<'a> {
         valid
     }
 
-    /// The filters of a rule.
-    pub fn filters(&mut self, specs: &[RouteFilter], place: &str) -> Result<Vec<model::Filter>, Refusal> {
+    /// What a rule does with requests. A filter that is not `supported`, here or in its settings, must not be left out: the
+    /// rule has no backends then, and answers 500 while the others are served.
+    pub fn work(
+        &mut self,
+        supported: Result<(), Refusal>,
+        specs: &[RouteFilter],
+        references: &[HttpBackendRef],
+        place: &str,
+    ) -> Result<(Vec<model::Filter>, Vec<model::WeightedBackend>), Refusal> {
+        match supported.and_then(|()| self.filters(specs, place)) {
+            Ok(filters) => Ok((filters, self.backends(references, place)?)),
+            Err(refusal) => {
+                self.unsupported.get_or_insert(refusal);
+                Ok((vec![], vec![]))
+            }
+        }
+    }
+
+    fn filters(&mut self, specs: &[RouteFilter], place: &str) -> Result<Vec<model::Filter>, Refusal> {
         let mut resolve = |reference: &HttpBackendRef| self.refer(reference).then(|| backend::id(reference, self.from));
         filter::filters(specs, Level::Rule, place, &mut resolve)
     }
@@ -111,8 +139,12 @@ impl<'a> Rules<'a> {
     fn weighted(&mut self, reference: &HttpBackendRef, place: &str) -> Result<model::WeightedBackend, Refusal> {
         filter::known(&reference.unknown, place)?;
         // No filter of a backend names another one.
-        let filters = filter::filters(&reference.filters, Level::Backend, place, &mut |_| None)?;
-        let valid = self.refer(reference);
+        let filters = filter::filters(&reference.filters, Level::Backend, place, &mut |_| None);
+        let valid = self.refer(reference) && filters.is_ok();
+        let filters = filters.unwrap_or_else(|refusal| {
+            self.unsupported.get_or_insert(refusal);
+            vec![]
+        });
         let weight = u32::try_from(reference.weight.unwrap_or(1)).unwrap_or_default();
         Ok(model::WeightedBackend { backend: backend::id(reference, self.from), weight, valid, filters })
     }
@@ -128,30 +160,32 @@ pub fn plan(
     let name = route.name();
     let generation = route.metadata().generation.unwrap_or_default();
     let parents: Vec<_> =
-        route.parent_refs().iter().filter(|p| parent_name(p, &name.name, gateways).is_some()).collect();
+        route.parent_refs().iter().filter(|p| Parent::find(p, &name.name, gateways, objects).is_some()).collect();
     if parents.is_empty() || route.metadata().deletion_timestamp.is_some() {
         let plan = RoutePlan { generation, parents: vec![] };
-        return Outcome { plan, resource: None, backends: BTreeSet::new() };
+        return Outcome { plan, resource: None, backends: BTreeSet::new(), gateways: BTreeSet::new() };
     }
     let mut resource = skeleton(route, &name);
-    let (refusal, resolved, backends) = match rules(route, &name, objects) {
+    let (refusal, unsupported, resolved, backends) = match rules(route, &name, objects) {
         Ok(found) => {
             resource.rules = found.list;
-            (check(&resource).err(), found.resolved, found.backends)
+            (check(&resource).err(), found.unsupported, found.resolved, found.backends)
         }
-        Err(refusal) => (Some(refusal), Condition::resolved(), BTreeSet::new()),
+        Err(refusal) => (Some(refusal), None, Condition::resolved(), BTreeSet::new()),
     };
+    let refused = |refusal: &Refusal| Condition::no(ACCEPTED, refusal.reason, refusal.message.clone());
     let mut attached = BTreeSet::new();
     let mut plans = Vec::with_capacity(parents.len());
     for parent in parents {
         let outcome = attach(parent, &name, &resource.hostnames, gateways, objects);
         let accepted = match (&refusal, outcome) {
             (_, Err(condition)) => condition,
-            (Some(refusal), Ok(_)) => Condition::no(ACCEPTED, refusal.reason, refusal.message.clone()),
+            (Some(refusal), Ok(_)) => refused(refusal),
             (None, Ok(places)) => match rivals.admit(&name, &resource.hostnames, places, gateways) {
                 Ok(places) => {
                     attached.extend(places);
-                    Condition::accepted()
+                    // Its other rules are served all the same.
+                    unsupported.as_ref().map_or_else(Condition::accepted, refused)
                 }
                 Err(condition) => condition,
             },
@@ -160,7 +194,8 @@ pub fn plan(
     }
     resource.listeners = count(&attached, gateways);
     let resource = Some(resource).filter(|resource| !resource.listeners.is_empty());
-    Outcome { plan: RoutePlan { generation, parents: plans }, resource, backends }
+    let gateways = attached.into_iter().map(|(gateway, _)| gateway).collect();
+    Outcome { plan: RoutePlan { generation, parents: plans }, resource, backends, gateways }
 }
 
 fn rules<'a>(route: AnyRoute<'_>, name: &'a RouteName, objects: &'a Objects) -> Result<Rules<'a>, Refusal> {
@@ -169,6 +204,10 @@ fn rules<'a>(route: AnyRoute<'_>, name: &'a RouteName, objects: &'a Objects) -> 
         AnyRoute::Grpc(route) => grpc::rules(&route.spec, &mut found)?,
         AnyRoute::Http(route) => http::rules(&route.spec, &mut found)?,
         AnyRoute::Tcp(route) => l4::rules(&route.spec.rules, name.kind, &mut found)?,
+        AnyRoute::Tls(route) => {
+            l4::named(&route.spec.hostnames)?;
+            l4::rules(&route.spec.rules, name.kind, &mut found)?;
+        }
         AnyRoute::Udp(route) => l4::rules(&route.spec.rules, name.kind, &mut found)?,
     }
     Ok(found)
@@ -189,13 +228,30 @@ fn count(attached: &BTreeSet<Place>, gateways: &mut BTreeMap<Name, GatewayPlan>)
     served
 }
 
-/// The Gateway of ours that a parent reference names.
-fn parent_name(parent: &ParentReference, route: &Name, gateways: &BTreeMap<Name, GatewayPlan>) -> Option<Name> {
-    if parent.group.as_deref().unwrap_or(GROUP) != GROUP || parent.kind.as_deref().unwrap_or("Gateway") != "Gateway" {
-        return None;
+/// Whose listeners a parent reference means: those of a Gateway of ours, or of one of its ListenerSets.
+struct Parent {
+    gateway: Name,
+    set: Option<Name>,
+}
+
+impl Parent {
+    /// None when it is nobody's of ours.
+    fn find(
+        parent: &ParentReference,
+        route: &Name,
+        gateways: &BTreeMap<Name, GatewayPlan>,
+        objects: &Objects,
+    ) -> Option<Self> {
+        let name = Name::of_parent(parent, &route.namespace);
+        let found = match parent.group_and_kind() {
+            (GROUP, "Gateway") => Self { gateway: name, set: None },
+            (GROUP, "ListenerSet") => {
+                Self { gateway: listener_set::gateway_of(objects.listener_sets.get(&name)?)?, set: Some(name) }
+            }
+            _ => return None,
+        };
+        gateways.contains_key(&found.gateway).then_some(found)
     }
-    let name = Name::new(parent.namespace.as_deref().unwrap_or(&route.namespace), &parent.name);
-    gateways.contains_key(&name).then_some(name)
 }
 
 /// The listeners of the parent that take the route. Each step narrows them down and has a reason of its own.
@@ -207,17 +263,21 @@ fn attach(
     objects: &Objects,
 ) -> Result<Vec<Place>, Condition> {
     let no = |reason, message: &str| Condition::no(ACCEPTED, reason, message);
-    let Some(name) = parent_name(parent, &route.name, gateways) else {
-        return Err(no("NoMatchingParent", "the Gateway does not exist"));
+    let Some(Parent { gateway: name, set }) = Parent::find(parent, &route.name, gateways, objects) else {
+        return Err(no("NoMatchingParent", "the parent does not exist"));
     };
-    let listeners = gateways[&name].listeners.iter().enumerate();
+    let gateway = &gateways[&name];
+    if set.as_ref().is_some_and(|set| !gateway.sets.contains_key(set)) {
+        return Err(no("NoMatchingParent", "the Gateway does not take the ListenerSet"));
+    }
     let named = |listener: &ListenerPlan| {
         parent.section_name.as_ref().is_none_or(|section| *section == listener.name)
             && parent.port.is_none_or(|port| port == i32::from(listener.port))
     };
+    let listeners = gateway.listeners_of(set.as_ref());
     let candidates: Vec<_> = listeners.filter(|(_, listener)| named(listener)).collect();
     if candidates.is_empty() {
-        return Err(no("NoMatchingParent", "the Gateway has no listener with this sectionName and port"));
+        return Err(no("NoMatchingParent", "the parent has no listener with this sectionName and port"));
     }
     let kind = route.kind.name();
     let allows = |listener: &ListenerPlan| {

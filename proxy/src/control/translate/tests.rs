@@ -1,26 +1,19 @@
-//! Manifests in, resources and status out: each `tests/<case>.yaml` beside a `tests/<case>.out` that says what it comes to.
-//! With `SLUICE_REGENERATE=1` the outputs are written anew, to be read as a diff.
+//! Manifests in, resources and status out.
 
-use std::{env, fmt::Write as _, fs, path::Path};
+use std::fmt::Write as _;
 
 use super::{Translation, address::WantedAddress, conditions::Condition, translate};
-use crate::control::{files, ports::PortAllocations};
+use crate::control::{files, golden::Case, objects::Name, ports::PortAllocations};
 
-fn run(case: &str) {
-    let folder = Path::new(env!("CARGO_MANIFEST_DIR")).join("src/control/translate/tests");
-    let manifests = fs::read_to_string(folder.join(format!("{case}.yaml"))).unwrap();
-    let mut objects = files::parse(&manifests).unwrap();
+fn run(case: &'static str) {
+    let case = Case::new("translate/tests", case);
+    let mut objects = files::parse(&case.manifests()).unwrap();
     objects.own_addresses.insert([10, 0, 0, 99].into());
     let controller = "sluice.dev/gateway-controller";
     let mut ports = PortAllocations::from_range(20_000..=20_099);
     let classes = super::class::plans(&objects, controller);
     ports.reconcile(&super::gateway::wanted_ports(&objects, &classes), &[].into());
-    let actual = render(&translate(&objects, &ports, controller));
-    let expected = folder.join(format!("{case}.out"));
-    if env::var_os("SLUICE_REGENERATE").is_some() {
-        fs::write(&expected, &actual).unwrap();
-    }
-    assert_eq!(actual, fs::read_to_string(expected).unwrap_or_default(), "{case}");
+    case.compare(&render(&translate(&objects, &ports, controller)));
 }
 
 fn render(translation: &Translation) -> String {
@@ -30,18 +23,25 @@ fn render(translation: &Translation) -> String {
     }
     for (name, gateway) in &translation.gateways {
         writeln!(out, "gateway {name}\n{}", condition(&gateway.accepted)).unwrap();
+        if gateway.attached_sets > 0 {
+            writeln!(out, "  {} listener sets", gateway.attached_sets).unwrap();
+        }
         out.extend(gateway.resolved.iter().map(|c| condition(c) + "\n"));
         if gateway.address != WantedAddress::Any {
             writeln!(out, "  address: {:?}", gateway.address).unwrap();
         }
         for listener in &gateway.listeners {
-            writeln!(out, "  listener {}: {} routes, kinds {:?}", listener.name, listener.attached, listener.kinds)
-                .unwrap();
+            let set = listener.set.as_ref().map(|set| format!("{set}/")).unwrap_or_default();
+            let (name, attached, kinds) = (&listener.name, listener.attached, &listener.kinds);
+            writeln!(out, "  listener {set}{name}: {attached} routes, kinds {kinds:?}").unwrap();
             let bad_or_good = [(&listener.accepted, true), (&listener.resolved, true), (&listener.conflicted, false)];
             for (found, _) in bad_or_good.iter().filter(|(found, good)| found.holds != *good) {
                 writeln!(out, "  {}", condition(found)).unwrap();
             }
         }
+    }
+    for (name, set) in &translation.listener_sets {
+        writeln!(out, "listener set {name} of {}\n{}", set.gateway, condition(&set.accepted)).unwrap();
     }
     for (name, route) in &translation.routes {
         writeln!(out, "route {name}").unwrap();
@@ -49,6 +49,11 @@ fn render(translation: &Translation) -> String {
             writeln!(out, "  parent {}", serde_json::to_string(&parent.parent).unwrap()).unwrap();
             writeln!(out, "  {}\n  {}", condition(&parent.accepted), condition(&parent.resolved)).unwrap();
         }
+    }
+    for (name, policy) in &translation.policies {
+        writeln!(out, "policy {name} at {:?}", policy.ancestors.iter().map(Name::to_string).collect::<Vec<_>>())
+            .unwrap();
+        writeln!(out, "{}\n{}", condition(&policy.accepted), condition(&policy.resolved)).unwrap();
     }
     for (key, resource) in &translation.resources {
         writeln!(out, "{key}\n  {}", serde_json::to_string(resource).unwrap()).unwrap();
@@ -69,4 +74,18 @@ macro_rules! cases {
         }
     )*};
 }
-cases!(attachment, backends, features, foreign, grants, grpc, l4, listeners, rules, unsupported);
+cases!(
+    attachment,
+    backend_tls,
+    backends,
+    features,
+    foreign,
+    grants,
+    grpc,
+    l4,
+    listener_sets,
+    listeners,
+    rules,
+    tls_routes,
+    unsupported
+);

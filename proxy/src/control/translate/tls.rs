@@ -1,10 +1,10 @@
-//! TLS of listeners: their certificates, and what is asked of clients.
+//! TLS of listeners: whether they end it, their certificates, what is asked of clients, and what backends are shown.
 
 #[cfg(test)]
 mod tests;
 
 use sluice_gateway_types::{FrontendTls, FrontendValidation, Gateway, Listener, ListenerTls};
-use sluice_proxy_core::model::{ClientValidation, Sharing, Termination};
+use sluice_proxy_core::model::{Certificate, ClientValidation, ListenerProtocol, Sharing, Termination};
 
 use crate::control::{
     objects::Objects,
@@ -25,12 +25,14 @@ pub fn secure(
     (from, gateway): (From<'_>, From<'_>),
     objects: &Objects,
 ) {
-    if plan.protocol.is_none_or(|protocol| protocol.sharing() != Sharing::ServerName) || !plan.accepted.holds {
-        return;
-    }
+    let secured = plan.protocol.filter(|protocol| protocol.sharing() == Sharing::ServerName && plan.accepted.holds);
+    let Some(protocol) = secured else { return };
     let tls = spec.tls.clone().unwrap_or_default();
-    if let Err(message) = supported(&tls) {
-        plan.accepted = Condition::no(ACCEPTED, "UnsupportedValue", message);
+    match ends_tls(&tls, protocol) {
+        Ok(ends_tls) => plan.ends_tls = ends_tls,
+        Err(message) => plan.accepted = Condition::no(ACCEPTED, "UnsupportedValue", message),
+    }
+    if !plan.ends_tls {
         return;
     }
     let mut termination = Termination::default();
@@ -47,6 +49,8 @@ pub fn secure(
         let message = "tls.certificateRefs: a listener of this protocol needs a certificate";
         unresolved(plan, Condition::no(RESOLVED_REFS, "InvalidCertificateRef", message));
     }
+    // The specification has it for what handles HTTPS.
+    let frontend = frontend.filter(|_| protocol == ListenerProtocol::Https);
     if let Some(validation) = frontend.and_then(|frontend| validation_of(frontend, plan.port)) {
         match clients(validation, gateway, objects, plan) {
             Some(clients) => termination.clients = Some(clients),
@@ -63,7 +67,8 @@ fn unresolved(plan: &mut ListenerPlan, condition: Condition) {
     }
 }
 
-fn supported(tls: &ListenerTls) -> Result<(), String> {
+/// Whether a listener of this protocol ends TLS, or what of its TLS is not supported.
+fn ends_tls(tls: &ListenerTls, protocol: ListenerProtocol) -> Result<bool, String> {
     if let Some(field) = tls.unknown.keys().next() {
         return Err(format!("tls.{field} is not supported"));
     }
@@ -71,8 +76,9 @@ fn supported(tls: &ListenerTls) -> Result<(), String> {
         return Err(format!("tls.options: {option} is not known"));
     }
     match tls.mode.as_deref() {
-        None | Some("Terminate") => Ok(()),
-        Some(mode) => Err(format!("tls.mode: {mode} is not supported for this protocol")),
+        None | Some("Terminate") => Ok(true),
+        Some("Passthrough") if protocol == ListenerProtocol::Tls => Ok(false),
+        Some(mode) => Err(format!("tls.mode: {mode} is not supported for protocol {protocol}")),
     }
 }
 
@@ -123,6 +129,32 @@ fn clients(
         return None;
     }
     Some(ClientValidation { authorities, optional: is_insecure(validation) })
+}
+
+/// The certificate that a Gateway shows to backends, if it is usable, and what is said of it. None where it names none.
+pub fn identity(gateway: &Gateway, from: From<'_>, objects: &Objects) -> Option<(Option<Certificate>, Condition)> {
+    let reference = gateway.spec.tls.as_ref()?.backend.as_ref()?.client_certificate_ref.as_ref()?;
+    Some(match secrets::certificate(reference, from, objects) {
+        Ok(certificate) => (Some(certificate), Condition::resolved()),
+        Err(problem) => {
+            let reason = match problem {
+                Problem::NotPermitted(_) => "RefNotPermitted",
+                Problem::Kind(_) | Problem::Invalid(_) => "InvalidClientCertificateRef",
+            };
+            let message = format!("tls.backend.clientCertificateRef: {}", problem.message());
+            (None, Condition::no(RESOLVED_REFS, reason, message))
+        }
+    })
+}
+
+/// Has what comes to the listeners that are served go on under this certificate.
+pub fn show(identity: &Certificate, listeners: &mut [ListenerPlan]) {
+    for plan in listeners {
+        if let Some(listener) = &mut plan.resource {
+            listener.identity = Some(identity.id.clone());
+            plan.certificates.push(identity.clone());
+        }
+    }
 }
 
 /// Said of a Gateway that lets clients in whose certificates are not valid.

@@ -2,25 +2,18 @@
 
 use std::cell::{Cell, RefCell};
 use std::collections::BTreeSet;
-use std::convert::Infallible;
 use std::net::{Ipv4Addr, SocketAddr};
 use std::rc::Rc;
 use std::time::Duration;
 
-use bytes::Bytes;
-use http::{Request, Response};
-use http_body_util::{BodyExt, Full};
-use hyper::body::Incoming;
-use hyper::service::service_fn;
-use hyper_util::rt::TokioIo;
 use sluice_proxy_core::model::{Backend, Endpoint, Listener, Protocol, Resource, Route, Rule, WeightedBackend};
 use tokio::io::{AsyncReadExt, AsyncWriteExt};
 use tokio::net::{TcpListener, TcpStream};
 use tokio::task::LocalSet;
 
+pub(super) use super::echo::{Echo, accepted};
 use crate::serve::counters::CellTotals;
 use crate::serve::plane::{ApplyError, Changed, Plane, Resources};
-use crate::serve::worker::LocalExecutor;
 
 /// How long a state may take to come before the test fails.
 const PATIENCE: Duration = Duration::from_secs(20);
@@ -32,21 +25,26 @@ pub(super) fn run(test: impl Future<Output = ()>) {
     LocalSet::new().block_on(&runtime, async { tokio::time::timeout(PATIENCE, test).await.expect("in time") });
 }
 
-/// A route of a whole listener to backends with weights; those whose names begin so are invalid.
-pub(super) fn passing_route(proxy: &Proxy, id: &str, created: i64, backends: &[(&str, u32)]) {
-    let backends = backends.iter().map(|(name, weight)| WeightedBackend {
+/// Backends with weights; those whose names begin so are invalid.
+pub(super) fn weighted(backends: &[(&str, u32)]) -> Vec<WeightedBackend> {
+    let weighted = backends.iter().map(|(name, weight)| WeightedBackend {
         backend: (*name).to_owned(),
         weight: *weight,
         valid: !name.starts_with("invalid"),
         filters: vec![],
     });
+    weighted.collect()
+}
+
+/// A route of a whole listener.
+pub(super) fn passing_route(proxy: &Proxy, id: &str, created: i64, backends: &[(&str, u32)]) {
     proxy.put(Resource::Route(Route {
         id: id.to_owned(),
         generation: 1,
         created,
         listeners: vec!["l".into()],
         hostnames: vec![],
-        rules: vec![Rule { name: "0".into(), backends: backends.collect(), ..Rule::default() }],
+        rules: vec![Rule { name: "0".into(), backends: weighted(backends), ..Rule::default() }],
     }));
 }
 
@@ -85,8 +83,7 @@ impl Proxy {
     /// Serves one backend by one rule, which says the rest.
     pub(super) async fn ruled(backend: &str, addresses: &[SocketAddr], rule: Rule) -> Self {
         let proxy = Self::serving(&[(backend, 1, addresses)]).await;
-        let backends = vec![WeightedBackend { backend: backend.into(), weight: 1, valid: true, filters: Vec::new() }];
-        proxy.rule(2, Rule { backends, ..rule });
+        proxy.rule(2, Rule { backends: weighted(&[(backend, 1)]), ..rule });
         proxy.apply().await.expect("applied");
         proxy
     }
@@ -111,13 +108,7 @@ impl Proxy {
 
     /// The route's one rule with these backends and weights.
     pub(super) fn split(&self, generation: i64, backends: &[(&str, u32)]) {
-        let backends = backends.iter().map(|(name, weight)| WeightedBackend {
-            backend: (*name).to_owned(),
-            weight: *weight,
-            valid: !name.starts_with("invalid"),
-            filters: Vec::new(),
-        });
-        self.rule(generation, Rule { backends: backends.collect(), ..Rule::default() });
+        self.rule(generation, Rule { backends: weighted(backends), ..Rule::default() });
     }
 
     /// The route with this one rule.
@@ -135,7 +126,7 @@ impl Proxy {
 
     pub(super) fn endpoints(&self, name: &str, protocol: Protocol, addresses: &[SocketAddr]) {
         let endpoints = addresses.iter().map(|address| Endpoint { address: *address, ready: true }).collect();
-        self.put(Resource::Backend(Backend { id: name.into(), protocol, endpoints }));
+        self.put(Resource::Backend(Backend { id: name.into(), protocol, tls: None, endpoints }));
     }
 
     /// Serves what was put; returns when every worker does.
@@ -260,79 +251,6 @@ impl Client {
     pub(super) async fn is_ended(&mut self) -> bool {
         self.read().await.is_none()
     }
-}
-
-/// A backend that answers with its name and the request's body.
-pub(super) struct Echo {
-    pub(super) address: SocketAddr,
-    pub(super) served: Rc<Cell<u64>>,
-    requests: Rc<RefCell<Vec<String>>>,
-    connections: Rc<RefCell<Vec<tokio::task::AbortHandle>>>,
-    accepting: tokio::task::AbortHandle,
-}
-
-impl Echo {
-    pub(super) async fn start(name: &'static str, protocol: Protocol) -> Self {
-        let listener = TcpListener::bind((Ipv4Addr::LOCALHOST, 0)).await.expect("bound");
-        let address = listener.local_addr().expect("address");
-        let (served, connections) = (Rc::new(Cell::new(0)), Rc::<RefCell<Vec<_>>>::default());
-        let requests = Rc::<RefCell<Vec<String>>>::default();
-        let (count, live, all) = (Rc::clone(&served), Rc::clone(&connections), Rc::clone(&requests));
-        let accepting = tokio::task::spawn_local(async move {
-            while let Ok((stream, _)) = listener.accept().await {
-                let (count, all) = (Rc::clone(&count), Rc::clone(&all));
-                let service = service_fn(move |request| echo(name, Rc::clone(&count), Rc::clone(&all), request));
-                let serving = tokio::task::spawn_local(async move {
-                    let io = TokioIo::new(stream);
-                    // How a connection ends is what the tests look at from the other side.
-                    let _ = match protocol {
-                        Protocol::Http1 => {
-                            hyper::server::conn::http1::Builder::new().serve_connection(io, service).await
-                        }
-                        Protocol::H2c => {
-                            hyper::server::conn::http2::Builder::new(LocalExecutor).serve_connection(io, service).await
-                        }
-                    };
-                });
-                live.borrow_mut().push(serving.abort_handle());
-            }
-        });
-        Self { address, served, requests, connections, accepting: accepting.abort_handle() }
-    }
-
-    /// What it answered.
-    pub(super) fn heard(&self) -> Vec<String> {
-        self.requests.borrow().clone()
-    }
-
-    /// Connections that are open.
-    pub(super) fn connections(&self) -> usize {
-        self.connections.borrow().iter().filter(|connection| !connection.is_finished()).count()
-    }
-
-    /// Stops listening and closes every connection.
-    pub(super) fn stop(&self) {
-        self.accepting.abort();
-        self.connections.borrow().iter().for_each(tokio::task::AbortHandle::abort);
-    }
-}
-
-async fn echo(
-    name: &'static str,
-    served: Rc<Cell<u64>>,
-    requests: Rc<RefCell<Vec<String>>>,
-    request: Request<Incoming>,
-) -> Result<Response<Full<Bytes>>, Infallible> {
-    let (head, body) = request.into_parts();
-    let body = body.collect().await.map(http_body_util::Collected::to_bytes).unwrap_or_default();
-    served.set(served.get() + 1);
-    let mut answer = format!("{name} {} {}\n", head.method, head.uri).into_bytes();
-    for (name, value) in &head.headers {
-        answer.extend_from_slice(format!("{name}: {}\n", value.to_str().unwrap_or_default()).as_bytes());
-    }
-    answer.extend_from_slice(&body);
-    requests.borrow_mut().push(String::from_utf8_lossy(&answer).into_owned());
-    Ok(Response::new(Full::new(answer.into())))
 }
 
 /// A backend that follows a script: for each connection, one step for each request that begins on it.

@@ -26,14 +26,14 @@ fn route(proxy: &Proxy, name: &str, created: i64, backends: &[(&str, u32)]) {
     passing_route(proxy, &format!("TCPRoute/default/{name}"), created, backends);
 }
 
-async fn listen() -> (TcpListener, SocketAddr) {
+pub(super) async fn listen() -> (TcpListener, SocketAddr) {
     let listener = TcpListener::bind((Ipv4Addr::LOCALHOST, 0)).await.expect("bound");
     let address = listener.local_addr().expect("address");
     (listener, address)
 }
 
 /// A backend that says its name, then everything that it hears.
-async fn echo(name: &'static str) -> SocketAddr {
+pub(super) async fn echo(name: &'static str) -> SocketAddr {
     let (listener, address) = listen().await;
     tokio::task::spawn_local(async move {
         while let Ok((mut stream, _)) = listener.accept().await {

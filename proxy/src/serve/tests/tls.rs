@@ -19,7 +19,7 @@ use super::fixtures::{Echo, Proxy, run};
 use crate::tls::provider;
 use crate::tls::tests::Authority;
 
-fn listener(proxy: &Proxy, id: &str, hostname: Option<&str>, clients: Option<ClientValidation>) -> Listener {
+pub(super) fn listener(proxy: &Proxy, id: &str, hostname: Option<&str>, clients: Option<ClientValidation>) -> Listener {
     Listener {
         protocol: ListenerProtocol::Https,
         hostname: hostname.map(Into::into),
@@ -50,19 +50,19 @@ async fn serving(authority: &Authority, listeners: &[(&str, Option<&str>, &[&str
 }
 
 /// What a client is like.
-struct Client<'a> {
-    trusts: &'a Authority,
-    shows: Option<&'a Certificate>,
-    alpn: &'a [&'a str],
-    version: &'static SupportedProtocolVersion,
+pub(super) struct Client<'a> {
+    pub(super) trusts: &'a Authority,
+    pub(super) shows: Option<&'a Certificate>,
+    pub(super) alpn: &'a [&'a str],
+    pub(super) version: &'static SupportedProtocolVersion,
 }
 
 impl<'a> Client<'a> {
-    fn new(trusts: &'a Authority) -> Self {
+    pub(super) fn new(trusts: &'a Authority) -> Self {
         Self { trusts, shows: None, alpn: &[], version: &TLS13 }
     }
 
-    async fn connect(&self, proxy: &Proxy, server_name: &str) -> std::io::Result<TlsStream<TcpStream>> {
+    pub(super) fn config(&self) -> Arc<ClientConfig> {
         let mut roots = RootCertStore::empty();
         roots.add(CertificateDer::from_pem_slice(self.trusts.pem.as_bytes()).expect("PEM")).expect("authority");
         let builder = ClientConfig::builder_with_provider(provider()).with_protocol_versions(&[self.version]);
@@ -76,12 +76,16 @@ impl<'a> Client<'a> {
             }
         };
         config.alpn_protocols = self.alpn.iter().map(|name| name.as_bytes().to_vec()).collect();
-        let stream = TcpStream::connect(("127.0.0.1", proxy.port)).await?;
-        let name = ServerName::try_from(server_name.to_owned()).expect("name");
-        TlsConnector::from(Arc::new(config)).connect(name, stream).await
+        Arc::new(config)
     }
 
-    async fn get(&self, proxy: &Proxy, server_name: &str, host: &str) -> std::io::Result<String> {
+    pub(super) async fn connect(&self, proxy: &Proxy, server_name: &str) -> std::io::Result<TlsStream<TcpStream>> {
+        let stream = TcpStream::connect(("127.0.0.1", proxy.port)).await?;
+        let name = ServerName::try_from(server_name.to_owned()).expect("name");
+        TlsConnector::from(self.config()).connect(name, stream).await
+    }
+
+    pub(super) async fn get(&self, proxy: &Proxy, server_name: &str, host: &str) -> std::io::Result<String> {
         get(&mut self.connect(proxy, server_name).await?, host).await
     }
 }

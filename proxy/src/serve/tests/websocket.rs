@@ -5,14 +5,15 @@ use std::time::Duration;
 use sluice_proxy_core::model::Protocol;
 use tokio::io::{AsyncReadExt, AsyncWriteExt};
 use tokio::net::TcpListener;
+use tokio_rustls::TlsAcceptor;
 
-use super::fixtures::{Echo, HOST, Proxy, run, until};
+use super::fixtures::{Echo, HOST, Proxy, accepted, run, until};
 use crate::serve::worker::Message;
 
 const AGREED: &str = "HTTP/1.1 101 Switching Protocols\r\nconnection: Upgrade\r\nupgrade: websocket\r\n\
                       sec-websocket-accept: x\r\n\r\n";
 
-fn handshake(more: &str) -> String {
+pub(super) fn handshake(more: &str) -> String {
     format!(
         "GET /ws HTTP/1.1\r\nhost: {HOST}\r\nconnection: keep-alive, Upgrade\r\nupgrade: websocket\r\n\
          sec-websocket-version: 13\r\n{more}\r\n"
@@ -20,20 +21,24 @@ fn handshake(more: &str) -> String {
 }
 
 /// A backend that agrees, greets in the same breath and then repeats what it hears.
-async fn backend() -> std::net::SocketAddr {
+pub(super) async fn backend(tls: Option<TlsAcceptor>) -> std::net::SocketAddr {
     let listener = TcpListener::bind(("127.0.0.1", 0)).await.expect("bound");
     let address = listener.local_addr().expect("address");
     tokio::task::spawn_local(async move {
-        while let Ok((mut stream, _)) = listener.accept().await {
+        while let Ok((stream, _)) = listener.accept().await {
+            let tls = tls.clone();
             tokio::task::spawn_local(async move {
+                let mut stream = accepted(stream, tls.as_ref()).await.expect("a handshake");
                 let mut bytes = [0; 4096];
                 let read = stream.read(&mut bytes).await.expect("a request");
                 let head = String::from_utf8_lossy(&bytes[..read]).to_lowercase();
                 assert!(head.contains("\r\nupgrade: websocket\r\n") && head.contains("\r\nconnection: upgrade\r\n"));
                 assert!(head.contains("\r\nsec-websocket-version: 13\r\n"), "{head}");
                 stream.write_all(format!("{AGREED}hello").as_bytes()).await.expect("agreed");
+                stream.flush().await.expect("agreed");
                 while let Ok(read @ 1..) = stream.read(&mut bytes).await {
                     stream.write_all(&bytes[..read]).await.expect("repeated");
+                    stream.flush().await.expect("repeated");
                 }
             });
         }
@@ -44,7 +49,7 @@ async fn backend() -> std::net::SocketAddr {
 #[test]
 fn bytes_pass_both_ways_and_an_end_passes_too() {
     run(async {
-        let proxy = Proxy::serving(&[("b", 1, &[backend().await])]).await;
+        let proxy = Proxy::serving(&[("b", 1, &[backend(None).await])]).await;
         let mut client = proxy.client().await;
         let answer = client.exchange(&handshake("")).await;
         assert_eq!(answer.status, 101);
@@ -69,7 +74,7 @@ fn bytes_pass_both_ways_and_an_end_passes_too() {
 #[test]
 fn one_that_is_open_is_not_closed_with_what_is_idle() {
     run(async {
-        let proxy = Proxy::serving(&[("b", 1, &[backend().await])]).await;
+        let proxy = Proxy::serving(&[("b", 1, &[backend(None).await])]).await;
         let mut client = proxy.client().await;
         assert_eq!(client.exchange(&handshake("")).await.status, 101);
         client.hears("hello").await;
@@ -101,7 +106,7 @@ fn a_backend_that_does_not_agree_answers_as_ever() {
 #[test]
 fn a_client_that_does_not_wait_for_the_answer_gets_no_backend() {
     run(async {
-        let proxy = Proxy::serving(&[("b", 1, &[backend().await])]).await;
+        let proxy = Proxy::serving(&[("b", 1, &[backend(None).await])]).await;
         let mut client = proxy.client().await;
         client.send(&format!("{}\x00early", handshake(""))).await;
         while client.answer().await.is_some() {}

@@ -6,8 +6,10 @@ use proptest::prelude::{Strategy, any, prop, prop_oneof, proptest};
 
 use super::{get, listener, prefix, route, weighted};
 use crate::cells::Cells;
-use crate::model::{Backend, Endpoint, Listener, Match, PathMatch, Protocol, Resource, Route, Rule, Transport};
-use crate::table::{Action, Compiler, Snapshot};
+use crate::model::{
+    Authorities, Backend, BackendTls, Endpoint, Listener, Match, PathMatch, Protocol, Resource, Route, Rule, Transport,
+};
+use crate::table::{Action, Compiler, Snapshot, Target};
 
 /// Resources of few names, so that changes meet each other.
 fn common_resource() -> impl Strategy<Value = Resource> {
@@ -35,12 +37,24 @@ fn common_resource() -> impl Strategy<Value = Resource> {
         },
     );
     let endpoints = prop::collection::vec((0_u16..3, any::<bool>()), 0..3);
-    let backends = (name(), endpoints).prop_map(|(id, endpoints)| {
+    let tls = || prop::option::of(name());
+    let backends = (name(), tls(), endpoints).prop_map(|(id, tls, endpoints)| {
         let endpoints =
             endpoints.into_iter().map(|(port, ready)| Endpoint { address: ([10, 0, 0, 1], port).into(), ready });
-        Resource::Backend(Backend { id: id.to_owned(), protocol: Protocol::Http1, endpoints: endpoints.collect() })
+        let (id, tls) = (id.to_owned(), tls.map(str::to_owned));
+        Resource::Backend(Backend { id, protocol: Protocol::Http1, tls, endpoints: endpoints.collect() })
     });
-    prop_oneof![listeners, routes, backends]
+    let policies = (name(), name()).prop_map(|(id, hostname)| backend_tls(id, hostname));
+    prop_oneof![listeners, routes, backends, policies]
+}
+
+fn backend_tls(id: &str, hostname: &str) -> Resource {
+    let (id, hostname) = (id.to_owned(), hostname.to_owned());
+    Resource::BackendTls(BackendTls { id, hostname, names: vec![], authorities: Authorities::System })
+}
+
+fn target(port: u16, tls: Option<&str>) -> Target {
+    Target { address: ([10, 0, 0, 1], port).into(), protocol: Protocol::Http1, tls: tls.map(Arc::from) }
 }
 
 /// What a snapshot does with every request that can differ.
@@ -60,7 +74,10 @@ fn behaviour(snapshot: &Snapshot) -> Vec<String> {
             seen.push(format!("{port} {host} {path}: {arms:?}"));
         }
     }
-    seen.extend((0..3).map(|port| format!("{:?}", snapshot.readiness(([10, 0, 0, 1], port).into(), Protocol::Http1))));
+    for (port, tls) in (0..3).flat_map(|port| [None, Some("a"), Some("b"), Some("c")].map(|tls| (port, tls))) {
+        seen.push(format!("{:?}", snapshot.readiness(&target(port, tls))));
+    }
+    seen.extend(snapshot.backend_tls().map(|tls| format!("{tls:?}")));
     seen.push(format!("{:?} {}", snapshot.ports(Transport::Tcp).collect::<Vec<_>>(), snapshot.arms().count()));
     seen
 }
@@ -111,7 +128,8 @@ fn a_weight_makes_no_table_and_no_other_route_anew() {
         Resource::Route(one)
     };
     let other = Resource::Route(route("other", &["l"], &["other.test"], vec![(prefix("/"), "b")]));
-    let backend = Resource::Backend(Backend { id: "b".into(), protocol: Protocol::Http1, endpoints: Vec::new() });
+    let backend =
+        Resource::Backend(Backend { id: "b".into(), protocol: Protocol::Http1, tls: None, endpoints: Vec::new() });
     let before = update(&[listener("l", None), one(1), other, backend]);
     let after = update(&[one(2)]);
     let table =
@@ -125,4 +143,28 @@ fn a_weight_makes_no_table_and_no_other_route_anew() {
     };
     assert_eq!(rule(&before, "other.test"), rule(&after, "other.test"));
     assert_ne!(rule(&before, "one.test"), rule(&after, "one.test"));
+}
+
+#[test]
+fn an_address_is_wanted_in_the_way_in_which_its_backends_are_spoken_to() {
+    let mut cells = Cells::default();
+    let mut compiler = Compiler::default();
+    let mut update = |resources: &[Resource]| {
+        let changes = resources.iter().map(|resource| (resource.key(), Some(resource)));
+        compiler.update(changes, &mut cells).expect("snapshot")
+    };
+    let backend = |id: &str, tls: Option<&str>| {
+        let endpoints = vec![Endpoint { address: ([10, 0, 0, 1], 1).into(), ready: true }];
+        Resource::Backend(Backend { id: id.into(), protocol: Protocol::Http1, tls: tls.map(str::to_owned), endpoints })
+    };
+    let wanted =
+        |snapshot: &Snapshot| [None, Some("p"), Some("q")].map(|tls| snapshot.readiness(&target(1, tls)).is_some());
+    let before = update(&[backend("a", Some("p")), backend("b", None), backend_tls("p", "x.test")]);
+    assert_eq!(wanted(&before), [true, true, false]);
+    let after = update(&[backend("a", Some("q"))]);
+    assert_eq!(wanted(&after), [true, false, true]);
+    // What a way consists of is another matter: who keeps connections has to ask.
+    let after = update(&[backend_tls("p", "y.test")]);
+    assert_eq!(wanted(&after), [true, false, true]);
+    assert_eq!(after.backend_tls().map(|tls| tls.hostname.as_str()).collect::<Vec<_>>(), ["y.test"]);
 }

@@ -4,7 +4,7 @@ use crate::control::{
     files,
     objects::{Asked, Name, Objects},
     ports::PortAllocations,
-    translate::{GatewayPlan, translate},
+    translate::{GatewayPlan, gateway::ListenerPlan, translate},
 };
 use crate::tls::tests::Authority;
 
@@ -94,6 +94,38 @@ fn certificates_are_resolved_and_never_looked_for_without_permission() {
 }
 
 #[test]
+fn a_tls_listener_ends_tls_like_https_or_passes_it_on_without_a_certificate() {
+    let cases = [
+        ("certificateRefs: [{name: good}]", ("Accepted", "ResolvedRefs", true), true),
+        ("mode: Terminate, certificateRefs: [{name: good}]", ("Accepted", "ResolvedRefs", true), true),
+        ("mode: Terminate, certificateRefs: [{name: missing}]", ("Accepted", "InvalidCertificateRef", false), false),
+        ("mode: Terminate", ("Accepted", "InvalidCertificateRef", false), false),
+        ("mode: Passthrough", ("Accepted", "ResolvedRefs", true), false),
+        ("mode: Passthrough, certificateRefs: [{name: missing}]", ("Accepted", "ResolvedRefs", true), false),
+        ("mode: Passthrough, options: {a: b}", ("UnsupportedValue", "ResolvedRefs", false), false),
+        ("mode: Other", ("UnsupportedValue", "ResolvedRefs", false), false),
+    ];
+    for (tls, expected, ends_tls) in cases {
+        let listener = format!("{{name: tls, port: 443, protocol: TLS, tls: {{{tls}}}}}");
+        let plan = plan(&objects(&listener, "{}"));
+        assert_eq!(said(&plan), [expected], "{tls}");
+        let resource = plan.listeners[0].resource.as_ref();
+        assert_eq!(resource.is_some_and(|resource| resource.termination.is_some()), ends_tls, "{tls}");
+    }
+}
+
+#[test]
+fn clients_of_tls_listeners_are_asked_for_no_certificate() {
+    let listeners =
+        "{name: https, port: 443, protocol: HTTPS, hostname: a.test, tls: {certificateRefs: [{name: good}]}},
+        {name: tls, port: 443, protocol: TLS, hostname: b.test, tls: {certificateRefs: [{name: good}]}}";
+    let frontend = "{frontend: {default: {validation: {caCertificateRefs: [{kind: ConfigMap, name: ca}]}}}}";
+    let plan = plan(&objects(listeners, frontend));
+    let asks = |plan: &ListenerPlan| plan.termination.as_ref().expect("served").clients.is_some();
+    assert_eq!(plan.listeners.iter().map(asks).collect::<Vec<_>>(), [true, false]);
+}
+
+#[test]
 fn what_is_named_is_asked_for_also_when_it_is_not_there() {
     let objects = objects("{name: https, port: 443, protocol: HTTPS, tls: {certificateRefs: [{name: missing}]}}", "{}");
     plan(&objects);
@@ -151,4 +183,30 @@ fn letting_anybody_in_is_said() {
         let clients = plan.listeners[0].termination.clone().expect("served").clients.expect("asked");
         assert_eq!(clients.optional, insecure);
     }
+}
+
+#[test]
+fn the_certificate_for_backends_is_the_gateways_reference() {
+    let listeners = "{name: a, port: 80, protocol: HTTP}, {name: b, port: 81, protocol: OTHER}";
+    let cases = [
+        ("name: good", "ResolvedRefs", Some("shop/good")),
+        ("name: good, namespace: open", "ResolvedRefs", Some("open/good")),
+        ("name: good, namespace: closed", "RefNotPermitted", None),
+        ("name: missing", "InvalidClientCertificateRef", None),
+        ("name: malformed", "InvalidClientCertificateRef", None),
+        ("kind: ConfigMap, name: good", "InvalidClientCertificateRef", None),
+        ("group: example.com, kind: Secret, name: good", "InvalidClientCertificateRef", None),
+    ];
+    for (reference, reason, shown) in cases {
+        let objects = objects(listeners, &format!("{{backend: {{clientCertificateRef: {{{reference}}}}}}}"));
+        let plan = plan(&objects);
+        let resolved = plan.resolved.expect("something to resolve");
+        assert_eq!((resolved.reason, resolved.holds), (reason, shown.is_some()), "{reference}");
+        assert!(plan.accepted.holds, "{reference}");
+        let listener = &plan.listeners[0];
+        let resource = listener.resource.as_ref().expect("served");
+        assert_eq!(resource.identity.as_deref(), shown, "{reference}");
+        assert_eq!(listener.certificates.iter().map(|c| c.id.as_str()).collect::<Vec<_>>(), Vec::from_iter(shown));
+    }
+    assert!(plan(&objects(listeners, "{backend: {}}")).resolved.is_none());
 }

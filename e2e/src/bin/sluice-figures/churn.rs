@@ -82,10 +82,10 @@ impl Churn {
             (started.elapsed() < LENGTH).then(|| (Ok(changes.replace(changes.get() + 1)), ticks))
         });
         // Several at once, so that a slow answer of the API server makes no change late.
-        let changed = ticks.try_for_each_concurrent(PARALLEL, async |number| {
+        let all = ticks.try_for_each_concurrent(PARALLEL, async |number| {
             self.change(number).await.with_context(|| format!("change {number}"))
         });
-        changed.await?;
+        all.await?;
         Ok((changes.get(), started.elapsed().as_secs_f64()))
     }
 

@@ -16,6 +16,7 @@ fi
 # The lines that say a result, and the rows of tables.
 says='^test result|^test .* FAILED|^  (held|BROKEN)|^[0-9]+ deaths|taken over|away for|back after|of a core|renewals of the Lease'
 says+='|^[0-9]+ (PASS|FAIL|SKIP)$|^failed: |^conformance: |^\|'
+commit=$(git rev-parse HEAD)
 began=$(date +%s)
 result=passed
 make "$target" 2>&1 | tee "$log" || result=FAILED
@@ -25,7 +26,7 @@ lines=$(sed -E 's/^test .* \.\.\. (.*(away for|taken over))/\1/' "$log" | grep -
 {
   echo "# \`make $target\`: $result"
   echo
-  echo "$(date -u +%Y-%m-%d), commit $(git rev-parse HEAD), $minutes minutes on $(nproc) cores, $memory GiB, Linux $(uname -r)," \
+  echo "$(date -u +%Y-%m-%d), commit $commit, $minutes minutes on $(nproc) cores, $memory GiB, Linux $(uname -r)," \
     "$(rustc --version | cut -d' ' -f1,2), $(go version | cut -d' ' -f3). Written by \`e2e/report.sh\`."
   echo
   if grep -q '^|' <<<"$lines"; then grep '^|' <<<"$lines"; else printf '```\n%s\n```\n' "$lines"; fi

@@ -164,7 +164,7 @@ async fn away_for_five_seconds_it_changes_nothing() -> Result<()> {
 }
 
 #[tokio::test]
-#[ignore = "takes 4 minutes: make test-full"]
+#[ignore = "takes 4 minutes: make outages"]
 async fn away_for_a_minute_it_delays_a_promotion_and_a_rollback_and_no_more() -> Result<()> {
     const LENGTH: Duration = Duration::from_mins(1);
     suite::run("away", async |cluster, namespace| {
@@ -188,7 +188,7 @@ async fn away_for_a_minute_it_delays_a_promotion_and_a_rollback_and_no_more() ->
 }
 
 #[tokio::test]
-#[ignore = "takes 8 minutes: make test-full"]
+#[ignore = "takes 8 minutes: make outages"]
 async fn away_for_five_minutes_it_changes_nothing() -> Result<()> {
     const LENGTH: Duration = Duration::from_mins(5);
     suite::run("away", async |cluster, namespace| {

@@ -3,47 +3,39 @@
 //! An object that cannot be read is logged and left out; it never stops the others. Nothing is translated before every
 //! cache has been filled once: an empty list and a list that has not come yet look the same.
 
+mod cache;
+
 use std::{
     collections::{BTreeMap, BTreeSet},
-    fmt::Debug,
-    hash::Hash,
     sync::{Arc, Mutex, PoisonError},
-    time::Duration,
 };
 
-use futures::StreamExt as _;
 use k8s_openapi::api::{
     core::v1::{Namespace, Pod, Service},
     discovery::v1::EndpointSlice,
 };
 use kube::{
-    Api, Client, Resource,
+    Api, Client,
     core::PartialObjectMeta,
     runtime::{
-        WatchStreamExt as _,
-        reflector::{self, Lookup, ObjectRef, Store},
-        watcher::{self, Config, ExponentialBackoff},
+        reflector::{ObjectRef, Store},
+        watcher,
     },
 };
-use serde::de::DeserializeOwned;
 use sluice_gateway_types::{
     BackendTlsPolicy, Gateway, GatewayClass, GrpcRoute, HttpRoute, ListenerSet, ReferenceGrant, TcpRoute, TlsRoute,
     UdpRoute,
 };
-use tokio::{
-    sync::{Notify, watch},
-    time::Instant,
-};
+use tokio::{sync::Notify, time::Instant};
 
+use self::cache::{Optional, by_name, cache, of_name, readable};
 use crate::control::{
+    changes::Changes,
     guard::DeserializeGuard,
-    objects::{Name, Objects},
+    objects::{Name, Objects, RouteKind, put},
     outage::Outage,
     services::DATA_PLANE,
 };
-
-/// A dead connection to the API server is noticed after this many seconds, not after the default of five minutes.
-const TIMEOUT_SECONDS: u32 = 30;
 
 /// The caches.
 pub struct Caches {
@@ -70,10 +62,21 @@ pub struct Caches {
 pub struct Signs {
     /// Something has changed.
     changed: Notify,
+    /// What that is, for the translation and for what follows it.
+    changes: Mutex<[Changes; 2]>,
     outage: Mutex<Outage>,
 }
 
 impl Signs {
+    fn note(&self, note: impl Fn(&mut Changes)) {
+        self.changes.lock().unwrap_or_else(PoisonError::into_inner).iter_mut().for_each(note);
+        self.changed.notify_one();
+    }
+
+    fn take(&self, reader: usize) -> Changes {
+        std::mem::take(&mut self.changes.lock().unwrap_or_else(PoisonError::into_inner)[reader])
+    }
+
     fn see<T>(&self, event: &watcher::Result<T>) {
         self.outage.lock().unwrap_or_else(PoisonError::into_inner).see(event, Instant::now());
     }
@@ -137,21 +140,28 @@ impl Caches {
         Ok(())
     }
 
-    /// The objects of this moment.
-    pub fn objects(&self) -> Objects {
-        let mut objects = Objects {
+    /// The objects that routes depend on, of which there are few, at this moment.
+    pub fn parents(&self) -> Objects {
+        Objects {
             backend_tls_policies: by_name(readable(&self.backend_tls_policies.store)),
             classes: readable(&self.classes),
             gateways: by_name(readable(&self.gateways)),
-            grpc_routes: by_name(readable(&self.grpc_routes.store)),
             listener_sets: by_name(readable(&self.listener_sets.store)),
+            ..Objects::default()
+        }
+    }
+
+    /// The objects of this moment.
+    pub fn objects(&self) -> Objects {
+        let mut objects = Objects {
+            grpc_routes: by_name(readable(&self.grpc_routes.store)),
             http_routes: by_name(readable(&self.http_routes)),
             tcp_routes: by_name(readable(&self.tcp_routes.store)),
             tls_routes: by_name(readable(&self.tls_routes.store)),
             udp_routes: by_name(readable(&self.udp_routes.store)),
             grants: readable(&self.grants),
             services: self.services.state().into_iter().map(|service| (Name::of(&service.metadata), service)).collect(),
-            ..Objects::default()
+            ..self.parents()
         };
         for namespace in self.namespaces.state() {
             let labels = namespace.metadata.labels.clone().unwrap_or_default();
@@ -165,6 +175,37 @@ impl Caches {
             objects.own_addresses.extend(addresses.filter_map(|address| address.ip.parse::<std::net::IpAddr>().ok()));
         }
         objects
+    }
+
+    /// Brings objects of an earlier moment up to this one, between which this has changed and not everything.
+    pub fn update(&self, objects: &mut Objects, changes: &Changes) {
+        for route in changes.routes.iter().chain(&changes.seen) {
+            let name = &route.name;
+            match route.kind {
+                RouteKind::Grpc => put(&mut objects.grpc_routes, name, of_name(&self.grpc_routes.store, name)),
+                RouteKind::Http => put(&mut objects.http_routes, name, of_name(&self.http_routes, name)),
+                RouteKind::Tcp => put(&mut objects.tcp_routes, name, of_name(&self.tcp_routes.store, name)),
+                RouteKind::Tls => put(&mut objects.tls_routes, name, of_name(&self.tls_routes.store, name)),
+                RouteKind::Udp => put(&mut objects.udp_routes, name, of_name(&self.udp_routes.store, name)),
+            }
+        }
+        for name in &changes.services {
+            put(&mut objects.services, name, self.service(name));
+        }
+        for (service, slice) in &changes.endpoints {
+            let found = self.slices.get(&ObjectRef::new(slice).within(&service.namespace));
+            objects.replace_slice(service, slice, found.as_ref());
+        }
+    }
+
+    /// What has changed since the last call, for the translation.
+    pub fn take_changes(&self) -> Changes {
+        self.signs.take(0)
+    }
+
+    /// The same for what follows the translation.
+    pub fn take_followed(&self) -> Changes {
+        self.signs.take(1)
     }
 
     /// Waits for a change since the last wait.
@@ -184,9 +225,8 @@ impl Caches {
 
     /// The Services of our namespace, by name.
     pub fn own_services(&self) -> BTreeMap<String, Arc<Service>> {
-        let ours =
-            self.services.state().into_iter().filter(|s| s.metadata.namespace.as_deref() == Some(&*self.namespace));
-        ours.filter_map(|service| Some((service.metadata.name.clone()?, service))).collect()
+        let ours = self.services.state_filter(|s| s.metadata.namespace.as_deref() == Some(&*self.namespace));
+        ours.into_iter().filter_map(|service| Some((service.metadata.name.clone()?, service))).collect()
     }
 
     /// The pods of our namespace.
@@ -208,125 +248,5 @@ impl Caches {
             pods.existing.insert(name);
         }
         pods
-    }
-}
-
-/// The cache of a kind that a cluster may not have, because its Gateway API is older.
-struct Optional<K: Resource<DynamicType = ()> + Clone + 'static> {
-    store: Store<DeserializeGuard<K>>,
-    /// Whether the API server has said that there is no such kind.
-    absent: watch::Receiver<bool>,
-}
-
-impl<K> Optional<K>
-where
-    K: Resource<DynamicType = ()> + Clone + DeserializeOwned + Debug + Send + Sync + 'static,
-{
-    fn start(api: Api<DeserializeGuard<K>>, signs: &Arc<Signs>) -> Self {
-        let (is_absent, absent) = watch::channel(false);
-        let events = watcher::watcher(api, config()).inspect(move |event| {
-            is_absent.send_replace(is_missing(event));
-        });
-        Self { store: keep(events, signs), absent }
-    }
-
-    /// Waits until it is filled, or until it is known that there is nothing to fill it with. The kind may come later.
-    async fn wait(&self) -> anyhow::Result<()> {
-        let mut absent = self.absent.clone();
-        tokio::select! {
-            filled = self.store.wait_until_ready() => Ok(filled?),
-            known = absent.wait_for(|absent| *absent) => {
-                known?;
-                tracing::warn!(kind = %K::kind(&()), "The cluster does not have this kind; it is looked for again");
-                Ok(())
-            }
-        }
-    }
-}
-
-/// Whether the API server does not know the kind.
-fn is_missing<K>(event: &watcher::Result<watcher::Event<K>>) -> bool {
-    use kube::Error::Api;
-    use watcher::Error::{InitialListFailed, WatchStartFailed};
-    matches!(event, Err(InitialListFailed(Api(status)) | WatchStartFailed(Api(status))) if status.code == 404)
-}
-
-fn cache<K>(api: Api<K>, signs: &Arc<Signs>) -> Store<K>
-where
-    K: Resource<DynamicType = ()> + Lookup<DynamicType = ()> + Clone + DeserializeOwned + Debug + Send + Sync + 'static,
-{
-    keep(watcher::watcher(api, config()), signs)
-}
-
-fn config() -> Config {
-    Config::default().timeout(TIMEOUT_SECONDS)
-}
-
-/// Waits after a watch that failed. kube's own grow to a minute, and what happened while the API server was away would be
-/// seen as late as that. By chance each is up to twice as long, so that not everybody comes back at once.
-fn backoff() -> ExponentialBackoff {
-    let waits = backon::ExponentialBuilder::default()
-        .with_min_delay(Duration::from_millis(500))
-        .with_max_delay(Duration::from_secs(4))
-        .with_jitter()
-        .without_max_times();
-    waits.into()
-}
-
-/// Keeps a cache for as long as the process runs.
-fn keep<K>(
-    events: impl futures::Stream<Item = watcher::Result<watcher::Event<K>>> + Send + 'static,
-    signs: &Arc<Signs>,
-) -> Store<K>
-where
-    K: Resource<DynamicType = ()> + Lookup<DynamicType = ()> + Clone + Send + Sync + 'static,
-    <K as Lookup>::DynamicType: Eq + Hash + Clone,
-{
-    let (store, writer) = reflector::store();
-    let pruned = events.backoff(backoff()).modify(|object| object.meta_mut().managed_fields = None);
-    let signs = Arc::clone(signs);
-    tokio::spawn(pruned.reflect(writer).for_each(move |event| {
-        signs.see(&event);
-        match event {
-            // While a list comes in, the cache still shows what was before.
-            Ok(watcher::Event::Init | watcher::Event::InitApply(_)) => {}
-            Ok(watcher::Event::Apply(_) | watcher::Event::Delete(_) | watcher::Event::InitDone) => {
-                signs.changed.notify_one();
-            }
-            Err(error) => tracing::warn!(%error, kind = %<K as Resource>::kind(&()), "Watch failed; tried again"),
-        }
-        std::future::ready(())
-    }));
-    store
-}
-
-/// The objects of a cache that can be read.
-fn readable<K: Resource<DynamicType = ()> + Clone + 'static>(store: &Store<DeserializeGuard<K>>) -> Vec<Arc<K>> {
-    let read = |object: Arc<DeserializeGuard<K>>| match &object.0 {
-        Ok(object) => Some(Arc::clone(object)),
-        Err(invalid) => {
-            tracing::warn!(kind = %K::kind(&()), name = %Name::of(&invalid.metadata), error = invalid.error, "Object left out");
-            None
-        }
-    };
-    store.state().into_iter().filter_map(read).collect()
-}
-
-fn by_name<K: Resource>(objects: Vec<Arc<K>>) -> BTreeMap<Name, Arc<K>> {
-    objects.into_iter().map(|object| (Name::of(object.meta()), object)).collect()
-}
-
-#[cfg(test)]
-mod tests {
-    use std::time::Duration;
-
-    use super::backoff;
-
-    #[test]
-    fn a_watch_that_fails_is_tried_again_for_ever_and_never_late() {
-        let waits: Vec<_> = backoff().take(1_000).collect();
-        assert_eq!(waits.len(), 1_000);
-        assert!(waits[0] <= Duration::from_secs(1), "{:?}", waits[0]);
-        assert!(waits.iter().skip(3).all(|wait| (4..=8).contains(&wait.as_secs())), "{waits:?}");
     }
 }

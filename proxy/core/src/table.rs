@@ -29,7 +29,9 @@ use crate::cells::{CellId, Cells};
 use crate::filter::{Cors, Filters, Redirection};
 use crate::matching::precedence::Precedence;
 use crate::matching::{Hosts, Matcher};
-use crate::model::{BackendTls, Certificate, ListenerProtocol, Protocol, Resource, Sharing, Termination, Transport};
+use crate::model::{
+    BackendTls, Certificate, Gateway, ListenerProtocol, Protocol, Resource, Sharing, Termination, Transport,
+};
 use crate::pick::{self, Split};
 use crate::retry::Retry;
 use slots::Slots;
@@ -47,12 +49,15 @@ pub struct Snapshot {
     wanted: Arc<HashMap<Target, Readiness>>,
     backend_tls: Arc<BTreeMap<String, Arc<BackendTls>>>,
     certificates: Arc<BTreeMap<String, Arc<Certificate>>>,
+    gateways: Arc<BTreeMap<String, Arc<Gateway>>>,
 }
 
 /// The listeners of one port.
 #[derive(Clone, Debug)]
 struct Port {
     sharing: Sharing,
+    /// Id of what the Gateway of its listeners asks for.
+    gateway: Option<Arc<str>>,
     listeners: Hosts<Arc<ListenerTable>>,
 }
 
@@ -281,6 +286,13 @@ impl Snapshot {
     /// Every listener.
     pub fn listeners(&self) -> impl Iterator<Item = &ListenerTable> {
         self.ports.iter().flat_map(|(_, port)| port.listeners.values()).map(|listener| &**listener)
+    }
+
+    /// The ports for streams whose Gateway asks for something beyond its listeners, with what that is. What is not there
+    /// asks for nothing.
+    pub fn gateways(&self) -> impl Iterator<Item = (u16, &Arc<Gateway>)> {
+        let streams = self.ports.iter().filter(|((transport, _), _)| *transport == Transport::Tcp);
+        streams.filter_map(|((_, number), port)| Some((*number, self.gateways.get(&**port.gateway.as_ref()?)?)))
     }
 
     /// How backends are spoken to in TLS, by id.

@@ -21,6 +21,7 @@ pub mod host;
 pub mod http;
 pub mod l4;
 pub mod listener_set;
+pub mod parameters;
 pub mod protocol;
 pub mod reference;
 pub mod rivals;
@@ -88,6 +89,9 @@ pub fn translate(objects: &Objects, ports: &PortAllocations, controller: &str) -
     let policies = policies.plans();
     for tls in policies.values().filter_map(|plan| plan.resource.clone()) {
         insert(&mut resources, Resource::BackendTls(tls));
+    }
+    for parameters in gateways.values().filter_map(|gateway| gateway.parameters.clone()) {
+        insert(&mut resources, Resource::Gateway(parameters));
     }
     for plan in gateways.values().flat_map(|gateway| &gateway.listeners) {
         let Some(listener) = &plan.resource else { continue };

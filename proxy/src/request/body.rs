@@ -149,6 +149,11 @@ impl Progress {
         self.0.as_ref().is_none_or(|shared| shared.passed.get() == Passed::Wholly)
     }
 
+    /// Bytes of it that have come.
+    pub(super) fn received(&self) -> u64 {
+        self.0.as_ref().map_or(0, |shared| shared.pace.received.get())
+    }
+
     /// Whether the client did not send all of it.
     pub(crate) fn is_broken(&self) -> bool {
         self.0.as_ref().is_some_and(|shared| shared.passed.get() == Passed::Broken)

@@ -38,6 +38,9 @@ pub struct GatewayParametersSpec {
     /// Connections that begin with a header of the PROXY protocol, of version 1 or 2. Default: none does.
     #[serde(default, skip_serializing_if = "Option::is_none")]
     pub proxy_protocol: Option<ProxyProtocolParameters>,
+    /// Spans of requests for a collector of OpenTelemetry. Default: none, and `traceparent` is passed on as it comes.
+    #[serde(default, skip_serializing_if = "Option::is_none")]
+    pub tracing: Option<TracingParameters>,
     /// Limits on clients. Defaults: those of docs/proxy-limits.md.
     #[serde(default, skip_serializing_if = "Option::is_none")]
     pub limits: Option<LimitParameters>,
@@ -71,9 +74,11 @@ pub struct RequestIdParameters {
     /// Enabled gives every request one id of its own, a UUID, unless it comes from a trusted proxy with an id of 1 to 128 visible
     /// characters. Disabled passes on what there is. Default: Disabled.
     #[serde(default, skip_serializing_if = "Option::is_none")]
+    #[schemars(with = "Switch")]
     pub mode: Option<Switch>,
     /// Enabled tells the client, in the header of the same name of the response. Default: Disabled.
     #[serde(default, skip_serializing_if = "Option::is_none")]
+    #[schemars(with = "Switch")]
     pub response: Option<Switch>,
 }
 
@@ -83,6 +88,7 @@ pub struct RequestIdParameters {
 pub struct AccessLogParameters {
     /// Enabled logs requests. Default: Disabled.
     #[serde(default, skip_serializing_if = "Option::is_none")]
+    #[schemars(with = "Switch")]
     pub mode: Option<Switch>,
     /// Share of the requests that are logged, drawn at random: a percentage from 0% to 100%. Default: 100%. Example: 0.1%.
     #[serde(default, skip_serializing_if = "Option::is_none")]
@@ -97,6 +103,7 @@ pub struct ProxyProtocolParameters {
     /// Enabled expects a header in front of everything else on each connection to a listener for streams that comes from
     /// `trustedCIDRs`; a connection without a good one is closed. Default: Disabled.
     #[serde(default, skip_serializing_if = "Option::is_none")]
+    #[schemars(with = "Switch")]
     pub mode: Option<Switch>,
     /// Networks of the load balancers, at most 64, of which there must be one with mode Enabled. A connection from elsewhere is an
     /// ordinary one: a header on it is not read, and no request either. Default: none. Example: `[10.0.0.0/8]`.
@@ -111,6 +118,44 @@ pub struct ProxyProtocolParameters {
     #[serde(default, skip_serializing_if = "Option::is_none")]
     #[schemars(length(max = 28), regex(pattern = "^([0-9]{1,5}(h|m|s|ms)){1,4}$"))]
     pub timeout: Option<String>,
+}
+
+/// Tracing.
+#[derive(KubeSchema, Clone, Debug, Default, PartialEq, Eq, Serialize, Deserialize)]
+#[serde(rename_all = "camelCase")]
+pub struct TracingParameters {
+    /// Enabled takes part in traces as W3C Trace Context has it: `traceparent` says what is done here, and requests that are
+    /// sampled are told to the collector, of which there must be one. Default: Disabled.
+    #[serde(default, skip_serializing_if = "Option::is_none")]
+    #[schemars(with = "Switch")]
+    pub mode: Option<Switch>,
+    /// Share of the requests that are sampled where no trusted proxy (`clientAddress.trustedCIDRs`) has decided: a percentage
+    /// from 0% to 100%. Default: 1%. Example: 0.1%.
+    #[serde(default, skip_serializing_if = "Option::is_none")]
+    #[schemars(length(max = 8), regex(pattern = "^([0-9]{1,2}(\\.[0-9]{1,4})?|100)%$"))]
+    pub sample: Option<String>,
+    /// The Service that takes spans: OTLP over HTTP, `POST /v1/traces`. Default: none.
+    /// Example: `{name: otel-collector, namespace: observability, port: 4318}`.
+    #[serde(default, skip_serializing_if = "Option::is_none")]
+    pub collector: Option<CollectorReference>,
+}
+
+/// A port of a Service.
+#[derive(KubeSchema, Clone, Debug, PartialEq, Eq, Serialize, Deserialize)]
+#[serde(rename_all = "camelCase")]
+pub struct CollectorReference {
+    /// Name of the Service. Default: there is none; it must be said.
+    #[schemars(length(min = 1, max = 63), regex(pattern = "^[a-z0-9]([-a-z0-9]*[a-z0-9])?$"))]
+    pub name: String,
+    /// Namespace of the Service. Another one than that of these parameters must permit it by a ReferenceGrant from kind
+    /// GatewayParameters. Default: that of these parameters.
+    #[serde(default, skip_serializing_if = "Option::is_none")]
+    #[schemars(length(min = 1, max = 63), regex(pattern = "^[a-z0-9]([-a-z0-9]*[a-z0-9])?$"))]
+    pub namespace: Option<String>,
+    /// Port of the Service, from 1 to 65535. Default: 4318.
+    #[serde(default, skip_serializing_if = "Option::is_none")]
+    #[schemars(range(min = 1, max = 65535))]
+    pub port: Option<i32>,
 }
 
 /// Limits on clients.
@@ -173,6 +218,11 @@ impl GatewayParametersSpec {
                 trusted_cidrs: own.trusted_cidrs.or(class.trusted_cidrs),
                 timeout: own.timeout.or(class.timeout),
             }),
+            tracing: merge(self.tracing, class.tracing, |own, class| TracingParameters {
+                mode: own.mode.or(class.mode),
+                sample: own.sample.or(class.sample),
+                collector: own.collector.or(class.collector),
+            }),
             limits: merge(self.limits, class.limits, |own, class| LimitParameters {
                 connections: own.connections.or(class.connections),
                 streams: own.streams.or(class.streams),
@@ -209,6 +259,7 @@ mod tests {
             "requestID": {"mode": "Enabled"},
             "accessLog": {"mode": "Enabled", "sample": "1%"},
             "proxyProtocol": {"mode": "Enabled", "trustedCIDRs": ["10.0.0.0/8"], "timeout": "1s"},
+            "tracing": {"mode": "Enabled", "sample": "1%", "collector": {"name": "a", "namespace": "b", "port": 1}},
             "limits": {"connections": 100, "streams": 10, "requestHeadBytes": 4096, "idleTimeout": "60s"},
         });
         assert_eq!(over(json!({}), class.clone()), class);
@@ -218,6 +269,7 @@ mod tests {
             "requestID": {"response": "Enabled"},
             "accessLog": {"mode": "Disabled"},
             "proxyProtocol": {"timeout": "2s"},
+            "tracing": {"collector": {"name": "c"}},
             "limits": {"connections": 5, "requestHeadTimeout": "5s"},
         });
         let expected = json!({
@@ -225,6 +277,7 @@ mod tests {
             "requestID": {"mode": "Enabled", "response": "Enabled"},
             "accessLog": {"mode": "Disabled", "sample": "1%"},
             "proxyProtocol": {"mode": "Enabled", "trustedCIDRs": ["10.0.0.0/8"], "timeout": "2s"},
+            "tracing": {"mode": "Enabled", "sample": "1%", "collector": {"name": "c"}},
             "limits": {
                 "connections": 5, "streams": 10, "requestHeadBytes": 4096, "requestHeadTimeout": "5s",
                 "idleTimeout": "60s",

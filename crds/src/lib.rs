@@ -15,8 +15,8 @@ mod strategy;
 
 pub use analysis::{Analysis, Compare, CompareTo, Metric, MetricBuiltin, Objective};
 pub use gateway_parameters::{
-    AccessLogParameters, ClientAddressParameters, GatewayParameters, GatewayParametersSpec, LimitParameters,
-    ProxyProtocolParameters, RequestIdParameters, Switch,
+    AccessLogParameters, ClientAddressParameters, CollectorReference, GatewayParameters, GatewayParametersSpec,
+    LimitParameters, ProxyProtocolParameters, RequestIdParameters, Switch, TracingParameters,
 };
 pub use promotion::{KnownGood, Promotion, PromotionFailure, PromotionTraffic, Tolerated};
 pub use rollout::{Operation, OperationType, Rollout, RolloutSpec, RouteKind, RouteRef, WorkloadKind, WorkloadRef};

@@ -2,6 +2,7 @@
 //!
 //! Whatever a client has sent is escaped and cut, so a request is one line of bounded length whatever it says.
 
+use std::fmt;
 use std::net::{IpAddr, SocketAddr};
 
 use serde::{Serialize, Serializer};
@@ -56,6 +57,12 @@ pub struct Entry<'a> {
     /// Why there is no whole answer of a backend.
     #[serde(rename = "error.type", skip_serializing_if = "Option::is_none")]
     pub error: Option<&'a str>,
+    /// The trace that it is part of, where it is traced.
+    #[serde(skip_serializing_if = "Option::is_none")]
+    pub trace_id: Option<&'a str>,
+    /// Its span.
+    #[serde(skip_serializing_if = "Option::is_none")]
+    pub span_id: Option<&'a str>,
     /// The route that it matched.
     #[serde(rename = "sluice.route", skip_serializing_if = "Option::is_none")]
     pub route: Option<&'a str>,
@@ -85,10 +92,16 @@ impl Entry<'_> {
 #[derive(Clone, Copy, Debug)]
 pub struct Text<'a>(pub &'a [u8]);
 
+impl fmt::Display for Text<'_> {
+    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        let cut = &self.0[..self.0.len().min(LONGEST)];
+        f.write_str(&String::from_utf8_lossy(cut))
+    }
+}
+
 impl Serialize for Text<'_> {
     fn serialize<S: Serializer>(&self, serializer: S) -> Result<S::Ok, S::Error> {
-        let cut = &self.0[..self.0.len().min(LONGEST)];
-        serializer.serialize_str(&String::from_utf8_lossy(cut))
+        serializer.collect_str(self)
     }
 }
 
@@ -115,6 +128,8 @@ mod tests {
             sent: 0,
             seconds: 0.001_5,
             error: None,
+            trace_id: None,
+            span_id: None,
             route: None,
             rule: None,
             backend: None,
@@ -136,6 +151,8 @@ mod tests {
             status: Some(200),
             sent: 42,
             error: Some("client_left"),
+            trace_id: Some("0af7651916cd43dd8448eb211c80319c"),
+            span_id: Some("b7ad6b7169203331"),
             route: Some("HTTPRoute/shop/cart"),
             rule: Some("0"),
             backend: Some("shop/cart:80"),
@@ -158,6 +175,8 @@ mod tests {
             "http.response.body.size": 42,
             "http.server.request.duration": 0.0015,
             "error.type": "client_left",
+            "trace_id": "0af7651916cd43dd8448eb211c80319c",
+            "span_id": "b7ad6b7169203331",
             "sluice.route": "HTTPRoute/shop/cart",
             "sluice.rule": "0",
             "sluice.backend": "shop/cart:80",

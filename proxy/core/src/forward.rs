@@ -9,6 +9,9 @@ use http::{HeaderMap, HeaderName, HeaderValue, Method, StatusCode, Version, head
 
 pub use client::{Peer, client_address};
 
+use crate::request_id::X_REQUEST_ID;
+use crate::trace_context::{TRACEPARENT, TRACESTATE};
+
 const HTTP2_SETTINGS: HeaderName = HeaderName::from_static("http2-settings");
 const KEEP_ALIVE: HeaderName = HeaderName::from_static("keep-alive");
 const PROXY_CONNECTION: HeaderName = HeaderName::from_static("proxy-connection");
@@ -26,8 +29,17 @@ const HOP_BY_HOP: [HeaderName; 7] = [
 
 /// Headers that `Connection` cannot have removed: by naming them a client would hide from the backend what it trusts.
 fn is_end_to_end(name: &HeaderName) -> bool {
-    [header::AUTHORIZATION, header::CONTENT_LENGTH, header::COOKIE, header::FORWARDED, header::HOST].contains(name)
-        || name.as_str().starts_with("x-forwarded-")
+    const NAMES: [HeaderName; 8] = [
+        header::AUTHORIZATION,
+        header::CONTENT_LENGTH,
+        header::COOKIE,
+        header::FORWARDED,
+        header::HOST,
+        TRACEPARENT,
+        TRACESTATE,
+        X_REQUEST_ID,
+    ];
+    NAMES.contains(name) || name.as_str().starts_with("x-forwarded-")
 }
 
 /// Removes the headers of the connection that the message came by.
@@ -171,17 +183,19 @@ mod tests {
     fn headers_of_the_connection_go() {
         let headers = [
             ("host", "a"),
-            ("connection", "close, x-mine, Host, X-Forwarded-Host"),
+            ("connection", "close, x-mine, Host, X-Forwarded-Host, X-Request-Id, Traceparent"),
             ("connection", "keep-alive"),
             ("keep-alive", "timeout=5"),
             ("x-mine", "1"),
+            ("x-request-id", "1"),
+            ("traceparent", "1"),
             ("upgrade", "h2c"),
             ("http2-settings", "x"),
             ("te", "gzip"),
             ("proxy-connection", "close"),
             ("transfer-encoding", "chunked"),
         ];
-        assert_eq!(left("/", &headers), ABOUT);
+        assert_eq!(left("/", &headers), [&[ABOUT[0], "traceparent: 1"], &ABOUT[1..], &["x-request-id: 1"]].concat());
     }
 
     #[test]

@@ -24,3 +24,4 @@ pub mod proxy_protocol;
 pub mod request_id;
 pub mod retry;
 pub mod table;
+pub mod trace_context;

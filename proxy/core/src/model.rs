@@ -11,7 +11,7 @@ use std::net::SocketAddr;
 
 use serde::{Deserialize, Serialize};
 
-pub use gateway::{AccessLog, ClientAddress, Gateway, Limits, ProxyProtocol, RequestId};
+pub use gateway::{AccessLog, ClientAddress, Gateway, Limits, ProxyProtocol, RequestId, Tracing};
 pub use listener::{Clash, Listener, ListenerProtocol, Sharing, Taken, Transport};
 pub use tls::{Authorities, BackendTls, Certificate, ClientValidation, PrivateKey, SubjectName, Termination};
 

@@ -334,6 +334,11 @@ impl Snapshot {
         self.backends.get(arm.slot)
     }
 
+    /// The backend of this id, which is looked for among all.
+    pub fn backend_of(&self, id: &str) -> Option<&Backend> {
+        self.backends.iter().find(|backend| *backend.id == *id)
+    }
+
     /// The backend that a mirror of this snapshot copies to.
     pub fn mirrored(&self, mirror: Mirror) -> Option<&Backend> {
         self.backends.get(mirror.slot)

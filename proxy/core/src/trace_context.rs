@@ -8,8 +8,10 @@ use http::{HeaderMap, HeaderName, HeaderValue};
 
 use crate::pick::Share;
 
-const TRACEPARENT: HeaderName = HeaderName::from_static("traceparent");
-const TRACESTATE: HeaderName = HeaderName::from_static("tracestate");
+/// Which trace, and what in it.
+pub const TRACEPARENT: HeaderName = HeaderName::from_static("traceparent");
+/// What vendors add.
+pub const TRACESTATE: HeaderName = HeaderName::from_static("tracestate");
 
 /// Whether whoever made the request records it.
 const SAMPLED: u8 = 1;
@@ -99,10 +101,13 @@ mod tests {
 
     fn headers(given: &[&str]) -> HeaderMap {
         let values = given.iter().map(|value| (TRACEPARENT, HeaderValue::from_str(value).expect("a value")));
-        values.chain([(TRACESTATE, HeaderValue::from_static("vendor=1"))]).fold(HeaderMap::new(), |mut all, (name, value)| {
-            all.append(name, value);
-            all
-        })
+        values.chain([(TRACESTATE, HeaderValue::from_static("vendor=1"))]).fold(
+            HeaderMap::new(),
+            |mut all, (name, value)| {
+                all.append(name, value);
+                all
+            },
+        )
     }
 
     #[test]

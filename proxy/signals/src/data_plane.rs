@@ -85,6 +85,14 @@ pub const ACCESS_LOG_DROPPED: Series = Series {
     help: "Lines of the access log that were dropped because whoever reads them does not keep up",
 };
 
+/// Spans that were lost.
+pub const SPANS_DROPPED: Series = Series {
+    name: "sluice_proxy_spans_dropped_total",
+    kind: Kind::Counter,
+    labels: &[],
+    help: "Spans of sampled requests that no collector took, or that there was no room for",
+};
+
 /// Requests of all kinds that are open.
 pub const ACTIVE_REQUESTS: Series = Series {
     name: "sluice_proxy_active_requests",
@@ -130,7 +138,7 @@ pub const CPU_SECONDS: Series = Series {
 };
 
 /// Every family, in the order of export.
-pub const SERIES: [&Series; 16] = [
+pub const SERIES: [&Series; 17] = [
     &REQUESTS,
     &REQUEST_DURATION,
     &IN_FLIGHT,
@@ -141,6 +149,7 @@ pub const SERIES: [&Series; 16] = [
     &FLOWS_EVICTED,
     &LIMIT_HITS,
     &ACCESS_LOG_DROPPED,
+    &SPANS_DROPPED,
     &ACTIVE_REQUESTS,
     &CONNECTIONS,
     &CONFIG_UPDATE,

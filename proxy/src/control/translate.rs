@@ -83,6 +83,7 @@ pub fn translate(objects: &Objects, ports: &PortAllocations, controller: &str) -
         routes.insert(object.name(), outcome.plan);
     }
     let listener_sets = listener_set::plans(objects, &mut gateways);
+    backends.extend(gateways.values().filter_map(|gateway| gateway.collector.clone()));
     for reference in backends {
         insert(&mut resources, Resource::Backend(backend::backend(&reference, &policies, objects)));
     }

@@ -215,6 +215,12 @@ impl RequestBody {
         Self { source: RequestSource::Incoming(incoming), progress, client }
     }
 
+    /// These bytes.
+    pub(crate) fn of(bytes: Bytes) -> Self {
+        let kept = Kept { length: bytes.len(), data: [bytes].into(), trailers: None };
+        Self { source: RequestSource::Kept(kept), progress: Progress(Some(Shared::new())), client: None }
+    }
+
     /// No body, for repeating a request that has none.
     pub(crate) fn none() -> Self {
         Self { source: RequestSource::None, progress: Progress(None), client: None }

@@ -11,6 +11,7 @@ pub(crate) mod body;
 mod exchange;
 pub(crate) mod failure;
 pub(crate) mod mirror;
+mod record;
 mod response;
 pub(crate) mod tally;
 mod tries;

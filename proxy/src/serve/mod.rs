@@ -22,6 +22,7 @@ pub(crate) mod patience;
 mod plane;
 mod proxied;
 mod secure;
+pub(crate) mod spans;
 mod state;
 mod stream;
 mod tcp;

@@ -244,6 +244,11 @@ impl Plane {
         self.workers.iter().map(|worker| worker.load.evicted.load(Relaxed)).sum()
     }
 
+    /// Spans that no collector took.
+    pub(super) fn lost_spans(&self) -> u64 {
+        self.workers.iter().map(|worker| worker.load.lost_spans.load(Relaxed)).sum()
+    }
+
     /// Connections that are open.
     pub(super) fn connections(&self) -> usize {
         self.workers.iter().map(|worker| worker.load.connections.load(Relaxed)).sum()

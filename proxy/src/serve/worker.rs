@@ -22,6 +22,7 @@ use super::connection::{self, Connection};
 use super::counters::{BUCKETS, WorkerCells};
 use super::edges::Edges;
 use super::limits::Hits;
+use super::spans::Spans;
 use super::udp::Flows;
 use super::wire::SCRATCH;
 use crate::request::failure::Failure;
@@ -80,6 +81,8 @@ pub(crate) struct Load {
     pub(crate) evicted: AtomicU64,
     /// Limits that clients met.
     pub(crate) hits: Hits,
+    /// Spans that no collector took.
+    pub(crate) lost_spans: AtomicU64,
 }
 
 /// The control thread's end of a worker. Dropping it stops the worker.
@@ -118,6 +121,7 @@ pub(crate) struct Worker {
     pub(super) flows: Flows,
     pub(crate) load: Arc<Load>,
     pub(crate) log: AccessLog,
+    pub(crate) spans: Spans,
     pub(crate) pools: Pools,
     /// Copies of requests that are on their way.
     pub(crate) copies: Cell<u32>,
@@ -198,6 +202,7 @@ impl Worker {
             flows: Flows::new(most_flows),
             load,
             log,
+            spans: Spans::default(),
             pools: Pools::default(),
             copies: Cell::new(0),
             scratch: RefCell::new(vec![0; SCRATCH].into()),
@@ -254,16 +259,17 @@ impl Worker {
         }
     }
 
-    fn tick(&self, now: u32) {
+    fn tick(self: &Rc<Self>, now: u32) {
         self.now.set(now);
         self.pools.sweep(now);
         self.flows.sweep(now);
+        self.spans.send(self);
         for (_, connection) in &*self.connections.borrow() {
             connection.sweep(now);
         }
     }
 
-    fn drain(&self, spread: u32) {
+    fn drain(self: &Rc<Self>, spread: u32) {
         let drain = Drain { since: self.now(), spread };
         self.draining.set(Some(drain));
         for (_, connection) in &*self.connections.borrow() {

@@ -23,6 +23,9 @@ pub struct Gateway {
     /// From whom a PROXY header comes; none expects none.
     #[serde(default, skip_serializing_if = "Option::is_none")]
     pub proxy_protocol: Option<ProxyProtocol>,
+    /// Which requests are traced, and where to; none passes on what clients say of traces.
+    #[serde(default, skip_serializing_if = "Option::is_none")]
+    pub tracing: Option<Tracing>,
     /// Limits that are not the default's.
     #[serde(default)]
     pub limits: Limits,
@@ -58,6 +61,15 @@ pub struct ProxyProtocol {
     pub trusted: Vec<Cidr>,
     /// Milliseconds that they have for it.
     pub timeout: u64,
+}
+
+/// Which requests are traced, and where to.
+#[derive(Clone, Debug, PartialEq, Eq, Serialize, Deserialize)]
+pub struct Tracing {
+    /// How many of those that no trusted parent has decided on.
+    pub share: Share,
+    /// Id of the backend that takes the spans.
+    pub collector: String,
 }
 
 /// Limits that are not the default's.

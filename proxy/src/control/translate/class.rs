@@ -1,10 +1,11 @@
 //! GatewayClasses of ours.
 
-use sluice_crds::GatewayParametersSpec;
-
 use crate::control::{
     objects::Objects,
-    translate::{conditions::Condition, parameters},
+    translate::{
+        conditions::Condition,
+        parameters::{self, Parameters},
+    },
 };
 
 /// Features of the conformance suite that this implementation has, in the order that the specification asks for.
@@ -71,7 +72,7 @@ pub struct ClassPlan {
     /// Whether its Gateways are served.
     pub accepted: Condition,
     /// What it asks for all of them.
-    pub parameters: Option<GatewayParametersSpec>,
+    pub parameters: Option<Parameters>,
 }
 
 /// Plans for the classes that name this controller.

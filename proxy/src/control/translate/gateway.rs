@@ -15,11 +15,12 @@ use crate::control::{
     ports::{GatewayPort, PortAllocations},
     translate::{
         address::{self, WantedAddress},
+        backend::ServiceRef,
         class::ClassPlan,
         conditions::{ACCEPTED, CONFLICTED, Condition},
         host,
         listener_set::{self, Sets},
-        parameters,
+        parameters::{self, Asked},
         protocol::{self, Merged},
         reference::From,
         tls,
@@ -51,6 +52,8 @@ pub struct GatewayPlan {
     pub attached_sets: usize,
     /// What it asks for beyond its listeners; none where that is nothing, or it is not accepted.
     pub parameters: Option<model::Gateway>,
+    /// Who takes its spans.
+    pub collector: Option<ServiceRef>,
     /// Labels for its Service.
     pub labels: BTreeMap<String, String>,
     /// Annotations for its Service.
@@ -188,7 +191,7 @@ fn plan(
     let infrastructure = gateway.spec.infrastructure.clone().unwrap_or_default();
     let asked = parameters::of_gateway(name, gateway, class.parameters.as_ref(), objects);
     let refused = asked.as_ref().err().cloned().or_else(|| refusal(gateway));
-    let parameters = asked.ok().flatten().filter(|_| refused.is_none());
+    let Asked { settings: parameters, collector } = asked.ok().filter(|_| refused.is_none()).unwrap_or_default();
     let allowed_sets = listener_set::allowed(gateway, &name.namespace);
     let mut merged = Merged::default();
     merged.add(of_object(gateway, name, None, &gateway.spec.listeners, objects));
@@ -205,7 +208,12 @@ fn plan(
         }
     }
     let owner = From { group: GROUP, kind: "Gateway", namespace: &name.namespace };
-    let (identity, resolved) = tls::identity(gateway, owner, objects).unzip();
+    let (identity, mut resolved) = tls::identity(gateway, owner, objects).unzip();
+    if let Some(Err(problem)) = &collector
+        && resolved.as_ref().is_none_or(|resolved| resolved.holds)
+    {
+        resolved = Some(problem.clone());
+    }
     if let Some(Some(identity)) = identity {
         tls::show(&identity, &mut listeners);
     }
@@ -223,6 +231,7 @@ fn plan(
         allowed_sets,
         attached_sets: 0,
         parameters,
+        collector: collector.and_then(Result::ok),
         labels: infrastructure.labels,
         annotations: infrastructure.annotations,
     }

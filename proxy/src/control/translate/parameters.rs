@@ -6,23 +6,31 @@ use serde::Deserialize;
 use serde_json::Value;
 use sluice_crds::{
     AccessLogParameters, ClientAddressParameters, GatewayParametersSpec, LimitParameters, ProxyProtocolParameters,
-    RequestIdParameters, Switch, names,
+    RequestIdParameters, Switch, TracingParameters, names,
     quantity::{parse_duration_ms, parse_percent},
 };
-use sluice_gateway_types::{Gateway, GatewayClass};
+use sluice_gateway_types::{Gateway, GatewayClass, HttpBackendRef};
 use sluice_proxy_core::{
     cidr::Cidr,
-    model::{self, AccessLog, ClientAddress, Limits, ProxyProtocol, RequestId},
+    model::{self, AccessLog, ClientAddress, Limits, ProxyProtocol, RequestId, Tracing},
     pick::Share,
 };
 
 use crate::control::{
-    objects::{Name, Objects},
-    translate::conditions::{ACCEPTED, Condition},
+    objects::{Name, Objects, RouteKind},
+    translate::{
+        backend::{self, Referrer, ServiceRef},
+        conditions::{ACCEPTED, Condition},
+        reference::From,
+    },
 };
 
 /// The kind that references name.
 const KIND: &str = "GatewayParameters";
+/// Where collectors take OTLP over HTTP.
+const COLLECTOR_PORT: i32 = 4318;
+/// Share of requests that are sampled where nothing is said.
+const SAMPLED: f64 = 0.01;
 /// Milliseconds that a load balancer has for its header where nothing is said.
 const HEADER_MILLIS: u64 = 5_000;
 
@@ -36,8 +44,24 @@ struct Reference {
     namespace: Option<String>,
 }
 
+/// What an object asks for, with the collector that it names: where that cannot be used, requests are served all the same.
+#[derive(Clone, Debug, PartialEq, Eq)]
+pub struct Parameters {
+    spec: GatewayParametersSpec,
+    collector: Option<Result<ServiceRef, Condition>>,
+}
+
+/// What a Gateway asks for.
+#[derive(Clone, Debug, Default, PartialEq)]
+pub struct Asked {
+    /// None where that is nothing.
+    pub settings: Option<model::Gateway>,
+    /// Who takes its spans, or why nobody does.
+    pub collector: Option<Result<ServiceRef, Condition>>,
+}
+
 /// What a class asks for all its Gateways, or why it is not accepted.
-pub fn of_class(class: &GatewayClass, objects: &Objects) -> Result<Option<GatewayParametersSpec>, Condition> {
+pub fn of_class(class: &GatewayClass, objects: &Objects) -> Result<Option<Parameters>, Condition> {
     let Some(reference) = &class.spec.parameters_ref else { return Ok(None) };
     named(reference, None, objects).map(Some).map_err(|problem| refusal("spec.parametersRef", &problem))
 }
@@ -46,25 +70,33 @@ pub fn of_class(class: &GatewayClass, objects: &Objects) -> Result<Option<Gatewa
 pub fn of_gateway(
     name: &Name,
     gateway: &Gateway,
-    of_class: Option<&GatewayParametersSpec>,
+    of_class: Option<&Parameters>,
     objects: &Objects,
-) -> Result<Option<model::Gateway>, Condition> {
+) -> Result<Asked, Condition> {
     let field = "spec.infrastructure.parametersRef";
     let reference = gateway.spec.infrastructure.as_ref().and_then(|wanted| wanted.parameters_ref.as_ref());
     let own = reference.map(|reference| named(reference, Some(&name.namespace), objects));
     let own = own.transpose().map_err(|problem| refusal(field, &problem))?;
     let merged = match (own, of_class) {
-        (None, None) => return Ok(None),
+        (None, None) => return Ok(Asked::default()),
         (Some(own), None) => own,
         (None, Some(class)) => class.clone(),
-        (Some(own), Some(class)) => own.over(class.clone()),
+        (Some(own), Some(class)) => Parameters {
+            spec: own.spec.over(class.spec.clone()),
+            collector: own.collector.or_else(|| class.collector.clone()),
+        },
     };
-    let settings = settings(name, &merged).and_then(complete).map_err(|problem| {
+    let mut settings = settings(name, &merged.spec).and_then(complete).map_err(|problem| {
         // Each by itself is well, so it is what they come to together.
         refusal(field, &format!("what it and the class ask for: {problem}"))
     })?;
     let nothing = model::Gateway { id: name.to_string(), ..model::Gateway::default() };
-    Ok(Some(settings).filter(|settings| *settings != nothing))
+    let collector = merged.collector.filter(|_| settings.tracing.is_some());
+    if let (Some(tracing), Some(Err(_))) = (&mut settings.tracing, &collector) {
+        // Somebody else may send it spans, and so it may be there.
+        tracing.collector.clear();
+    }
+    Ok(Asked { settings: Some(settings).filter(|settings| *settings != nothing), collector })
 }
 
 fn refusal(field: &str, problem: &str) -> Condition {
@@ -73,7 +105,7 @@ fn refusal(field: &str, problem: &str) -> Condition {
 
 /// The object that a reference names, if it can be used by itself. `own` is the namespace of whoever names it, where it can
 /// name no other.
-fn named(reference: &Value, own: Option<&str>, objects: &Objects) -> Result<GatewayParametersSpec, String> {
+fn named(reference: &Value, own: Option<&str>, objects: &Objects) -> Result<Parameters, String> {
     let Reference { group, kind, name, namespace } =
         Reference::deserialize(reference).map_err(|error| error.to_string())?;
     if (group.as_str(), kind.as_str()) != (names::GROUP, KIND) {
@@ -87,7 +119,24 @@ fn named(reference: &Value, own: Option<&str>, objects: &Objects) -> Result<Gate
     let found = objects.gateway_parameters.get(&name);
     let found = found.ok_or_else(|| format!("there is no {KIND} {name}; make it, or remove the reference"))?;
     settings(&name, &found.spec).map_err(|problem| format!("{KIND} {name}: {problem}"))?;
-    Ok(found.spec.clone())
+    let mut spec = found.spec.clone();
+    let named = spec.tracing.as_mut().and_then(|tracing| tracing.collector.as_mut());
+    let collector = named.map(|collector| {
+        // As one of a class it would otherwise be looked for beside the Gateway.
+        let namespace = collector.namespace.get_or_insert_with(|| namespace.to_owned());
+        let reference = HttpBackendRef {
+            name: collector.name.clone(),
+            namespace: Some(namespace.clone()),
+            port: Some(collector.port.unwrap_or(COLLECTOR_PORT)),
+            ..HttpBackendRef::default()
+        };
+        let from = From { group: names::GROUP, kind: KIND, namespace: &name.namespace };
+        backend::resolve_as(&reference, from, RouteKind::Http, objects).map_err(|problem| Condition {
+            message: format!("{KIND} {name}: spec.tracing.collector: {}", problem.message),
+            ..problem
+        })
+    });
+    Ok(Parameters { collector, spec })
 }
 
 /// What parameters mean. The schema holds in a cluster; in a folder nobody has checked it yet.
@@ -98,6 +147,7 @@ fn settings(id: &Name, spec: &GatewayParametersSpec) -> Result<model::Gateway, S
         request_id: spec.request_id.as_ref().and_then(request_id),
         access_log: spec.access_log.as_ref().map(access_log).transpose()?.flatten(),
         proxy_protocol: spec.proxy_protocol.as_ref().map(proxy_protocol).transpose()?.flatten(),
+        tracing: spec.tracing.as_ref().map(tracing).transpose()?.flatten(),
         limits: spec.limits.as_ref().map(limits).transpose()?.unwrap_or_default(),
     })
 }
@@ -106,6 +156,9 @@ fn settings(id: &Name, spec: &GatewayParametersSpec) -> Result<model::Gateway, S
 fn complete(settings: model::Gateway) -> Result<model::Gateway, String> {
     if settings.proxy_protocol.as_ref().is_some_and(|proxy| proxy.trusted.is_empty()) {
         return Err("spec.proxyProtocol.trustedCIDRs: there must be one, or nobody could send a header".to_owned());
+    }
+    if settings.tracing.as_ref().is_some_and(|tracing| tracing.collector.is_empty()) {
+        return Err("spec.tracing.collector: there must be one, or nobody could take the spans".to_owned());
     }
     Ok(settings)
 }
@@ -121,9 +174,7 @@ fn request_id(spec: &RequestIdParameters) -> Option<RequestId> {
 }
 
 fn access_log(spec: &AccessLogParameters) -> Result<Option<AccessLog>, String> {
-    let share = spec.sample.as_deref().map_or(Ok(Share::ALL), |sample| {
-        parse_percent(sample).map(Share::of_ratio).map_err(|error| format!("spec.accessLog.sample: {error}"))
-    })?;
+    let share = share("spec.accessLog.sample", spec.sample.as_deref())?.unwrap_or(Share::ALL);
     Ok(is_enabled(spec.mode).then_some(AccessLog { share }))
 }
 
@@ -132,6 +183,20 @@ fn proxy_protocol(spec: &ProxyProtocolParameters) -> Result<Option<ProxyProtocol
     let timeout = millis("spec.proxyProtocol.timeout", spec.timeout.as_deref(), 100..=60_000)?;
     let timeout = timeout.unwrap_or(HEADER_MILLIS);
     Ok(is_enabled(spec.mode).then_some(ProxyProtocol { trusted, timeout }))
+}
+
+fn tracing(spec: &TracingParameters) -> Result<Option<Tracing>, String> {
+    let share = share("spec.tracing.sample", spec.sample.as_deref())?.unwrap_or(Share::of_ratio(SAMPLED));
+    let collector = spec.collector.as_ref().map(|collector| {
+        let reference = HttpBackendRef {
+            name: collector.name.clone(),
+            port: Some(collector.port.unwrap_or(COLLECTOR_PORT)),
+            ..HttpBackendRef::default()
+        };
+        let namespace = collector.namespace.as_deref().unwrap_or_default();
+        backend::id(&reference, Referrer { kind: RouteKind::Http, namespace })
+    });
+    Ok(is_enabled(spec.mode).then(|| Tracing { share, collector: collector.unwrap_or_default() }))
 }
 
 fn limits(spec: &LimitParameters) -> Result<Limits, String> {
@@ -147,6 +212,11 @@ fn limits(spec: &LimitParameters) -> Result<Limits, String> {
 
 fn is_enabled(switch: Option<Switch>) -> bool {
     switch == Some(Switch::Enabled)
+}
+
+fn share(field: &str, text: Option<&str>) -> Result<Option<Share>, String> {
+    let share = |text| parse_percent(text).map(Share::of_ratio).map_err(|error| format!("{field}: {error}"));
+    text.map(share).transpose()
 }
 
 fn networks(field: &str, texts: Option<&[String]>) -> Result<Vec<Cidr>, String> {
@@ -213,6 +283,7 @@ mod tests {
             "requestID": {"mode": "Enabled", "response": "Enabled"},
             "accessLog": {"mode": "Enabled", "sample": "0.5%"},
             "proxyProtocol": {"mode": "Enabled", "trustedCIDRs": ["10.0.0.0/8"]},
+            "tracing": {"mode": "Enabled", "collector": {"name": "c", "namespace": "o"}},
             "limits": {
                 "connections": 9, "streams": 8, "requestHeadBytes": 4096, "requestHeadTimeout": "7s",
                 "idleTimeout": "1m",
@@ -224,6 +295,7 @@ mod tests {
             "request_id": {"echo": true},
             "access_log": {"share": 5000},
             "proxy_protocol": {"trusted": ["10.0.0.0/8"], "timeout": 5000},
+            "tracing": {"share": 10000, "collector": "o/c:4318"},
             "limits": {"connections": 9, "streams": 8, "head_bytes": 4096, "head_seconds": 7, "idle_seconds": 60},
         });
         assert_eq!(read(spec), Ok(expected));
@@ -237,6 +309,8 @@ mod tests {
             (json!({"accessLog": {"sample": "101%"}}), "spec.accessLog.sample: \"101%\" is not a percentage"),
             (json!({"proxyProtocol": {"timeout": "1ms"}}), "spec.proxyProtocol.timeout: 1ms is not from 100 ms to"),
             (json!({"proxyProtocol": {"mode": "Enabled"}}), "spec.proxyProtocol.trustedCIDRs: there must be one"),
+            (json!({"tracing": {"mode": "Enabled"}}), "spec.tracing.collector: there must be one"),
+            (json!({"tracing": {"sample": "x%"}}), "spec.tracing.sample: \"x%\" is not a percentage"),
             (json!({"limits": {"connections": -1}}), "spec.limits.connections: -1 is not from 1 to 1000000"),
             (json!({"limits": {"streams": 1001}}), "spec.limits.streams: 1001 is not from 1 to 1000"),
             (json!({"limits": {"requestHeadBytes": 1}}), "spec.limits.requestHeadBytes: 1 is not from 1024 to 61440"),

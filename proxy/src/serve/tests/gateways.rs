@@ -2,8 +2,10 @@
 
 use http_body_util::Empty;
 use hyper_util::rt::TokioIo;
-use sluice_proxy_core::model::{AccessLog, ClientAddress, Gateway, Limits, Protocol, RequestId};
+use sluice_proxy_core::model::{AccessLog, ClientAddress, Gateway, Limits, Protocol, RequestId, Tracing};
 use sluice_proxy_core::pick::Share;
+use sluice_wire::Message as _;
+use sluice_wire::otlp::{ExportTraceServiceRequest, Span, any_value};
 use tokio::io::{AsyncReadExt, AsyncWriteExt};
 use tokio::net::TcpStream;
 
@@ -249,5 +251,103 @@ fn a_gateway_says_how_many_streams_a_connection_has_and_how_large_their_heads_ar
             assert!(read > 0, "{:?}", &settings[..length]);
             length += read;
         }
+    });
+}
+
+/// A collector that takes one batch of spans.
+async fn collected(collector: &tokio::net::TcpListener) -> Vec<Span> {
+    let (mut stream, _) = collector.accept().await.expect("a connection");
+    let (mut bytes, mut read) = (Vec::new(), [0; 4096]);
+    let body = loop {
+        let length = stream.read(&mut read).await.expect("a request");
+        assert!(length > 0, "{}", String::from_utf8_lossy(&bytes));
+        bytes.extend_from_slice(&read[..length]);
+        let Some(end) = bytes.windows(4).position(|window| window == b"\r\n\r\n") else { continue };
+        let head = String::from_utf8_lossy(&bytes[..end]).to_lowercase();
+        assert!(head.starts_with("post /v1/traces http/1.1") && head.contains("application/x-protobuf"), "{head}");
+        let length = head.split("content-length: ").nth(1).and_then(|rest| rest.lines().next()?.parse::<usize>().ok());
+        if bytes.len() >= end + 4 + length.expect("a length") {
+            break bytes.split_off(end + 4);
+        }
+    };
+    stream.write_all(b"HTTP/1.1 200 OK\r\ncontent-length: 0\r\n\r\n").await.expect("answered");
+    let batch = ExportTraceServiceRequest::decode(&body[..]).expect("OTLP");
+    batch.resource_spans.into_iter().flat_map(|spans| spans.scope_spans).flat_map(|spans| spans.spans).collect()
+}
+
+/// A Gateway that traces this share of its requests, and its collector.
+async fn traced(ratio: f64, network: &str) -> (Proxy, Echo, tokio::net::TcpListener) {
+    let collector = tokio::net::TcpListener::bind(("127.0.0.1", 0)).await.expect("bound");
+    let tracing = Some(Tracing { share: Share::of_ratio(ratio), collector: "o/c:4318".into() });
+    let (proxy, echo) = asked(Gateway { tracing, client_address: trusting(network), ..Gateway::default() }).await;
+    proxy.endpoints("o/c:4318", Protocol::Http1, &[collector.local_addr().expect("address")]);
+    proxy.apply().await.expect("applied");
+    (proxy, echo, collector)
+}
+
+const PARENT: &str = "traceparent: 00-0af7651916cd43dd8448eb211c80319c-b7ad6b7169203331-01\r\n";
+
+#[test]
+fn a_request_that_is_sampled_is_a_span_at_the_collector() {
+    run(async {
+        let (proxy, echo, collector) = traced(0.0, "127.0.0.0/8").await;
+        let answer = send(&mut proxy.client().await, PARENT).await;
+        let span = collected(&collector).await.remove(0);
+        let passed = answer.body.lines().find_map(|line| line.strip_prefix("traceparent: ")).expect("a parent");
+        let id = span.span_id.iter().map(|byte| format!("{byte:02x}")).collect::<String>();
+        assert_eq!(passed, format!("00-0af7651916cd43dd8448eb211c80319c-{id}-01"), "the backend's parent is our span");
+        assert_eq!(span.trace_id, 0x0af7_6519_16cd_43dd_8448_eb21_1c80_319c_u128.to_be_bytes());
+        assert_eq!(span.parent_span_id, 0xb7ad_6b71_6920_3331_u64.to_be_bytes());
+        assert_eq!((span.name.as_str(), span.kind), ("GET HTTPRoute/default/r", 2));
+        assert!(span.start_time_unix_nano > 0 && span.end_time_unix_nano > span.start_time_unix_nano);
+        assert_eq!(span.status, None);
+        let said = |name: &str| {
+            let found = span.attributes.iter().find(|attribute| attribute.key == name);
+            match found.and_then(|attribute| attribute.value.clone()?.value) {
+                Some(any_value::Value::StringValue(text)) => text,
+                Some(any_value::Value::IntValue(number)) => number.to_string(),
+                None => panic!("no {name} in {span:?}"),
+            }
+        };
+        for (name, value) in [
+            ("http.request.method", "GET"),
+            ("url.path", "/a"),
+            ("http.response.status_code", "200"),
+            ("sluice.backend", "b"),
+            ("sluice.endpoint", &echo.address.to_string()),
+        ] {
+            assert_eq!(said(name), value, "{name}");
+        }
+    });
+}
+
+#[test]
+fn who_is_not_trusted_does_not_decide_what_is_sampled() {
+    run(async {
+        let (proxy, _echo, _collector) = traced(0.0, "10.0.0.0/8").await;
+        let body = send(&mut proxy.client().await, PARENT).await.body;
+        let passed = body.lines().find_map(|line| line.strip_prefix("traceparent: ")).expect("a parent");
+        assert!(passed.starts_with("00-0af7651916cd43dd8448eb211c80319c-") && passed.ends_with("-00"), "{passed}");
+        assert!(!passed.contains("b7ad6b7169203331"), "{passed}");
+    });
+}
+
+#[test]
+fn what_is_said_of_traces_is_passed_on_as_it_is_where_nobody_asks() {
+    run(async {
+        let (proxy, _echo) = asked(Gateway { access_log: logging(1.0), ..Gateway::default() }).await;
+        let said = "traceparent: anything\r\ntracestate: vendor=1\r\n";
+        let body = send(&mut proxy.client().await, said).await.body;
+        assert!(body.contains("traceparent: anything\n") && body.contains("tracestate: vendor=1\n"), "{body}");
+    });
+}
+
+#[test]
+fn spans_that_nobody_takes_are_counted_and_no_request_waits_for_them() {
+    run(async {
+        let (proxy, _echo, collector) = traced(1.0, "10.0.0.0/8").await;
+        drop(collector);
+        assert_eq!(proxy.client().await.get().await.status, 200);
+        until("a lost span", async || proxy.plane.lost_spans() == 1).await;
     });
 }

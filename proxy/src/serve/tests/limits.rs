@@ -8,7 +8,7 @@ use sluice_proxy_core::framing::{self, scanner};
 use sluice_proxy_core::{access_log as line, matching, proxy_protocol, request_id};
 
 use crate::request::{body, mirror};
-use crate::serve::{access_log, goodbye, hello, limits, listener, patience, secure, stream, udp};
+use crate::serve::{access_log, goodbye, hello, limits, listener, patience, secure, spans, stream, udp};
 use crate::upstream::connect;
 
 const BEGIN: &str = "<!-- limits: written by a test -->\n";
@@ -96,6 +96,7 @@ fn sizes() -> Vec<Row> {
         ),
         ("buffer of a connection or stream, each way", bytes(limits::BUFFER), "the sender waits"),
         ("lines of the access log that wait to be written", access_log::QUEUE.to_string(), "they are dropped"),
+        ("spans that wait to be sent, of a worker and collector", spans::MOST.to_string(), "they are dropped"),
         ("text of a client in the access log", bytes(line::LONGEST), "it is cut"),
         ("body that is kept to be sent again or to a mirror", bytes(body::KEPT), "it is not sent again"),
         ("copies to mirrors at once, of a worker", mirror::MOST.to_string(), "no copy"),

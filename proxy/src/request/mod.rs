@@ -57,9 +57,7 @@ pub(crate) async fn handle(
         Err(rejection) => Err(Failure::Rejected(rejection)),
     };
     let mut response = answer.unwrap_or_else(|failure| failed(&open, failure, grpc));
-    if let Some(visit) = &open.visit {
-        visit.answer(&mut response);
-    }
+    open.note(|visit| visit.answer(&mut response));
     let stays = version <= Version::HTTP_11 && response.status() != StatusCode::SWITCHING_PROTOCOLS;
     if stays && (open.connection.is_unread() || open.connection.is_leaving(open.worker.now())) {
         response.headers_mut().insert(header::CONNECTION, HeaderValue::from_static("close"));
@@ -81,9 +79,7 @@ async fn answer(
     let matched = snapshot.route(port, listener, &host, head.uri.path(), head)?;
     drop(host);
     let rule = snapshot.rule(matched).ok_or(Failure::NoRoute)?;
-    if let Some(visit) = &open.visit {
-        visit.note_rule(rule);
-    }
+    open.note(|visit| visit.note_rule(rule));
     let Some(cors) = &rule.cors else { return act(open, snapshot, matched, rule, head, body).await };
     match cors.judge(&head.method, &head.headers) {
         Verdict::Preflight(headers) => {
@@ -168,9 +164,7 @@ async fn forward_to(
     let upstream = snapshot.upstream(arm, matched.identity.map(|id| &**id));
     let websocket = upstream.is_ok_and(|upstream| upstream.backend.protocol == Protocol::Http1)
         && forward::asks_for_websocket(head);
-    if let Some(visit) = &open.visit {
-        visit.note_backend(arm, &body.progress());
-    }
+    open.note(|visit| visit.note_backend(arm, &body.progress()));
     forward::prepare_request(head, open.peer(), !body.is_end_stream());
     if websocket {
         forward::upgrade_to_websocket(&mut head.headers);
@@ -195,9 +189,7 @@ async fn forward_to(
     }
     let exchange = exchanged.inspect_err(|failure| tally.outcome = failure.outcome())?;
     exchange.progress.take_time();
-    if let Some(visit) = &open.visit {
-        visit.note_endpoint(exchange.lease.target().address);
-    }
+    open.note(|visit| visit.note_endpoint(exchange.lease.target().address));
     let (mut parts, incoming) = exchange.response.into_parts();
     let ending = Ending::of(&parts, grpc, &mut tally);
     parts.version = Version::HTTP_11;
@@ -233,9 +225,7 @@ fn failed(open: &Open, failure: Failure, grpc: bool) -> Response<ResponseBody> {
     if failure.ends_connection() {
         open.connection.leave_unread();
     }
-    if let Some(visit) = &open.visit {
-        visit.note_failure(failure);
-    }
+    open.note(|visit| visit.note_failure(failure));
     if let Some(limit) = failure.limit() {
         open.worker.load.hits.count(limit);
     }

@@ -173,8 +173,8 @@ impl Body for ResponseBody {
         context: &mut Context<'_>,
     ) -> Poll<Option<Result<Frame<Bytes>, BodyError>>> {
         let frame = ready!(self.source.poll_frame(context));
-        if let (Some(Ok(frame)), Some(visit)) = (&frame, self.open.as_ref().and_then(|open| open.visit.as_ref())) {
-            visit.count_sent(frame.data_ref().map_or(0, Bytes::len));
+        if let (Some(Ok(frame)), Some(open)) = (&frame, &self.open) {
+            open.note(|visit| visit.count_sent(frame.data_ref().map_or(0, Bytes::len)));
         }
         Poll::Ready(frame)
     }

@@ -29,6 +29,13 @@ impl Open {
         Self { worker, connection, visit: None, since, answered: Cell::new(false) }
     }
 
+    /// Has something noted of the request, where its Gateway asks for anything.
+    pub(crate) fn note(&self, note: impl FnOnce(&Visit)) {
+        if let Some(visit) = &self.visit {
+            note(visit);
+        }
+    }
+
     /// Who is at the other end of its connection.
     pub(crate) fn peer(&self) -> Peer<'_> {
         let trusted = self.visit.as_ref().is_some_and(|visit| visit.is_trusted());
@@ -48,8 +55,6 @@ impl Drop for Open {
             self.worker.load.hits.count(Limit::Resets);
         }
         self.worker.count_requests(-1);
-        if let Some(visit) = &self.visit {
-            visit.end(&self.worker, self.answered.get());
-        }
+        self.note(|visit| visit.end(&self.worker, self.answered.get()));
     }
 }

@@ -15,12 +15,11 @@ use crate::control::{
     ports::{GatewayPort, PortAllocations},
     translate::{
         address::{self, WantedAddress},
-        backend::ServiceRef,
         class::ClassPlan,
         conditions::{ACCEPTED, CONFLICTED, Condition},
         host,
         listener_set::{self, Sets},
-        parameters::{self, Asked},
+        parameters::{self, Asked, Collector},
         protocol::{self, Merged},
         reference::From,
         tls,
@@ -52,8 +51,8 @@ pub struct GatewayPlan {
     pub attached_sets: usize,
     /// What it asks for beyond its listeners; none where that is nothing, or it is not accepted.
     pub parameters: Option<model::Gateway>,
-    /// Who takes its spans.
-    pub collector: Option<ServiceRef>,
+    /// Who is to take its spans.
+    pub collector: Option<Collector>,
     /// Labels for its Service.
     pub labels: BTreeMap<String, String>,
     /// Annotations for its Service.
@@ -209,7 +208,7 @@ fn plan(
     }
     let owner = From { group: GROUP, kind: "Gateway", namespace: &name.namespace };
     let (identity, mut resolved) = tls::identity(gateway, owner, objects).unzip();
-    if let Some(Err(problem)) = &collector
+    if let Some(Collector { found: Err(problem), .. }) = &collector
         && resolved.as_ref().is_none_or(|resolved| resolved.holds)
     {
         resolved = Some(problem.clone());
@@ -231,7 +230,7 @@ fn plan(
         allowed_sets,
         attached_sets: 0,
         parameters,
-        collector: collector.and_then(Result::ok),
+        collector,
         labels: infrastructure.labels,
         annotations: infrastructure.annotations,
     }

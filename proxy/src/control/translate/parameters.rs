@@ -48,7 +48,16 @@ struct Reference {
 #[derive(Clone, Debug, PartialEq, Eq)]
 pub struct Parameters {
     spec: GatewayParametersSpec,
-    collector: Option<Result<ServiceRef, Condition>>,
+    collector: Option<Collector>,
+}
+
+/// Who is to take spans.
+#[derive(Clone, Debug, PartialEq, Eq)]
+pub struct Collector {
+    /// The Service, whether it is there or not.
+    pub service: Name,
+    /// Its port, or why it cannot be used.
+    pub found: Result<ServiceRef, Condition>,
 }
 
 /// What a Gateway asks for.
@@ -56,8 +65,8 @@ pub struct Parameters {
 pub struct Asked {
     /// None where that is nothing.
     pub settings: Option<model::Gateway>,
-    /// Who takes its spans, or why nobody does.
-    pub collector: Option<Result<ServiceRef, Condition>>,
+    /// Who is to take its spans.
+    pub collector: Option<Collector>,
 }
 
 /// What a class asks for all its Gateways, or why it is not accepted.
@@ -92,7 +101,7 @@ pub fn of_gateway(
     })?;
     let nothing = model::Gateway { id: name.to_string(), ..model::Gateway::default() };
     let collector = merged.collector.filter(|_| settings.tracing.is_some());
-    if let (Some(tracing), Some(Err(_))) = (&mut settings.tracing, &collector) {
+    if let (Some(tracing), Some(Collector { found: Err(_), .. })) = (&mut settings.tracing, &collector) {
         // Somebody else may send it spans, and so it may be there.
         tracing.collector.clear();
     }
@@ -131,10 +140,11 @@ fn named(reference: &Value, own: Option<&str>, objects: &Objects) -> Result<Para
             ..HttpBackendRef::default()
         };
         let from = From { group: names::GROUP, kind: KIND, namespace: &name.namespace };
-        backend::resolve_as(&reference, from, RouteKind::Http, objects).map_err(|problem| Condition {
+        let found = backend::resolve_as(&reference, from, RouteKind::Http, objects).map_err(|problem| Condition {
             message: format!("{KIND} {name}: spec.tracing.collector: {}", problem.message),
             ..problem
-        })
+        });
+        Collector { service: backend::service_of(&reference, &name.namespace), found }
     });
     Ok(Parameters { collector, spec })
 }

@@ -8,7 +8,7 @@ use k8s_openapi::apiextensions_apiserver::pkg::apis::apiextensions::v1::{
 use kube::CustomResourceExt;
 
 use crate::{
-    Operation,
+    GatewayParameters, Operation,
     rollout::{Rollout, RolloutBase},
 };
 
@@ -30,9 +30,25 @@ impl Rollout {
 /// Error of [`crd_yaml`].
 pub use serde_saphyr::ser::Error as YamlError;
 
-/// The CustomResourceDefinition as it is committed and installed.
-pub fn crd_yaml() -> Result<String, YamlError> {
-    let crd = serde_saphyr::to_string(&Rollout::crd())?;
+impl GatewayParameters {
+    /// The CustomResourceDefinition.
+    pub fn definition() -> CustomResourceDefinition {
+        let mut crd = Self::crd();
+        let roots =
+            crd.spec.versions.iter_mut().filter_map(|version| version.schema.as_mut()?.open_api_v3_schema.as_mut());
+        roots.for_each(tidy);
+        crd
+    }
+}
+
+/// Every CustomResourceDefinition, in the order in which they are installed.
+pub fn definitions() -> Vec<CustomResourceDefinition> {
+    vec![Rollout::crd(), GatewayParameters::definition()]
+}
+
+/// A CustomResourceDefinition as it is committed and installed.
+pub fn crd_yaml(definition: &CustomResourceDefinition) -> Result<String, YamlError> {
+    let crd = serde_saphyr::to_string(definition)?;
     Ok(format!("# Generated from crds/src by `make generate`.\n{crd}"))
 }
 

@@ -3,6 +3,7 @@
 mod configuration;
 mod framing;
 mod matching;
+mod proxied;
 mod quantities;
 
 /// A function of bytes that panics when a promise is broken.
@@ -19,7 +20,7 @@ pub struct Target {
 }
 
 /// All of them, by name.
-pub const TARGETS: [Target; 10] = [
+pub const TARGETS: [Target; 11] = [
     Target { name: "edits", run: matching::edits, words: matching::EDIT_WORDS, longest: 256 },
     Target { name: "framing", run: framing::framing, words: framing::WORDS, longest: 2048 },
     Target { name: "hosts", run: matching::hosts, words: &[".", "*.", ":80", "[::1]", "a.test", "\n"], longest: 256 },
@@ -30,6 +31,7 @@ pub const TARGETS: [Target; 10] = [
         words: &["/..", "/.", "%2e", "%2F", "%5c", "//", "%00"],
         longest: 256,
     },
+    Target { name: "proxy-headers", run: proxied::proxy_headers, words: proxied::WORDS, longest: 320 },
     Target { name: "quantities", run: quantities::quantities, words: quantities::WORDS, longest: 64 },
     Target { name: "queries", run: matching::queries, words: &["&", "=", "%2", "+", "%C3%A9", "\n"], longest: 256 },
     Target { name: "requests", run: framing::requests, words: framing::WORDS, longest: 2048 },

@@ -169,6 +169,7 @@ const PROXY_CONTROLLER: &[Rule] = &[
         &["patch"],
         "what is served",
     ),
+    rule("sluice.dev", &["gatewayparameters"], WATCH, "what Gateways ask for beyond the Gateway API"),
     rule(GATEWAY, &["gatewayclasses"], &["patch"], "the finalizer that keeps a class while Gateways use it"),
     rule(GATEWAY, &["referencegrants"], WATCH, "whether a route may name what is in another namespace"),
     rule("", &["namespaces"], WATCH, "allowedRoutes selects by labels of namespaces"),
@@ -222,7 +223,12 @@ const ROLES: &[Role] = &[
     Role {
         name: "sluice-view",
         subject: Subject::Aggregated("view"),
-        rules: &[rule("sluice.dev", &["rollouts"], READ, "who may look at a namespace may look at its Rollouts")],
+        rules: &[rule(
+            "sluice.dev",
+            &["gatewayparameters", "rollouts"],
+            READ,
+            "who may look at a namespace may look at its Rollouts, and at what its Gateways ask for",
+        )],
     },
     // The built-in admin contains edit.
     Role {

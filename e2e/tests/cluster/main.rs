@@ -8,6 +8,7 @@ mod dashboard;
 mod delete;
 mod fixtures;
 mod gateway_alias;
+mod gateway_parameters;
 mod gitops;
 mod held_back;
 mod operations;

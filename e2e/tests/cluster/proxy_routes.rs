@@ -200,7 +200,7 @@ async fn accepted(cluster: &Cluster, namespace: &str, kind: &str, plural: &str, 
 }
 
 /// The address of the Gateway's first listener.
-async fn address(cluster: &Cluster, namespace: &str) -> Result<SocketAddr> {
+pub(crate) async fn address(cluster: &Cluster, namespace: &str) -> Result<SocketAddr> {
     let gateways = cluster.gateway_api(namespace, "Gateway", "gateways");
     until("an address of the Gateway", SETUP_DEADLINE, async || {
         look_at(&gateways, "web", |gateway| match text(&gateway.data, "/status/addresses/0/value").parse() {

@@ -2,7 +2,7 @@
 
 use http::{HeaderValue, Method, Request, Uri, header, request};
 use sluice_proxy_core::filter::redirect::Scheme;
-use sluice_proxy_core::forward;
+use sluice_proxy_core::forward::{self, Peer};
 use sluice_proxy_core::framing::{self, path, scanner::Scanner};
 
 pub(super) const WORDS: &[&str] = &[
@@ -116,7 +116,8 @@ pub(super) fn requests(input: &[u8]) {
         return;
     }
     assert!(!forward::asks_for_websocket(&head) || head.method == Method::GET, "a WebSocket by another method");
-    forward::prepare_request(&mut head, &HeaderValue::from_static("192.0.2.1"), Scheme::Http, false);
+    let address = HeaderValue::from_static("192.0.2.1");
+    forward::prepare_request(&mut head, Peer { address: &address, scheme: Scheme::Http, trusted: false }, false);
     assert!(head.uri.authority().is_none(), "{} is not in origin form", head.uri);
     assert!(head.uri.to_string().is_ascii(), "{} is more than ASCII", head.uri);
     for name in ["connection", "keep-alive", "proxy-connection", "upgrade", "http2-settings", "expect", "forwarded"] {

@@ -3,13 +3,15 @@
 //!
 //! Of upgrades only WebSocket is passed on; for every other the backend sees a plain request.
 
+mod client;
+
 use http::{HeaderMap, HeaderName, HeaderValue, Method, StatusCode, Version, header, request, response};
 
-use crate::filter::redirect::Scheme;
+pub use client::{Peer, client_address};
 
-const FORWARDED_FOR: HeaderName = HeaderName::from_static("x-forwarded-for");
-const FORWARDED_HOST: HeaderName = HeaderName::from_static("x-forwarded-host");
-const FORWARDED_PROTO: HeaderName = HeaderName::from_static("x-forwarded-proto");
+use crate::request_id::X_REQUEST_ID;
+use crate::trace_context::{TRACEPARENT, TRACESTATE};
+
 const HTTP2_SETTINGS: HeaderName = HeaderName::from_static("http2-settings");
 const KEEP_ALIVE: HeaderName = HeaderName::from_static("keep-alive");
 const PROXY_CONNECTION: HeaderName = HeaderName::from_static("proxy-connection");
@@ -27,8 +29,17 @@ const HOP_BY_HOP: [HeaderName; 7] = [
 
 /// Headers that `Connection` cannot have removed: by naming them a client would hide from the backend what it trusts.
 fn is_end_to_end(name: &HeaderName) -> bool {
-    [header::AUTHORIZATION, header::CONTENT_LENGTH, header::COOKIE, header::FORWARDED, header::HOST].contains(name)
-        || name.as_str().starts_with("x-forwarded-")
+    const NAMES: [HeaderName; 8] = [
+        header::AUTHORIZATION,
+        header::CONTENT_LENGTH,
+        header::COOKIE,
+        header::FORWARDED,
+        header::HOST,
+        TRACEPARENT,
+        TRACESTATE,
+        X_REQUEST_ID,
+    ];
+    NAMES.contains(name) || name.as_str().starts_with("x-forwarded-")
 }
 
 /// Removes the headers of the connection that the message came by.
@@ -88,8 +99,8 @@ fn names_upgrade(connection: &HeaderValue) -> bool {
 /// Prepares a request for its backend, before the route's filters: hop-by-hop headers go, `Host` is there and says what
 /// the request was routed by, the URI is in origin form, and the headers about the client are the proxy's.
 ///
-/// `client` is the peer's address as a header value, and `scheme` what it speaks; `has_body` is false when the request is known to have none.
-pub fn prepare_request(head: &mut request::Parts, client: &HeaderValue, scheme: Scheme, has_body: bool) {
+/// `has_body` is false when the request is known to have none.
+pub fn prepare_request(head: &mut request::Parts, peer: Peer<'_>, has_body: bool) {
     let trailers = accepts_trailers(&head.headers);
     remove_hop_by_hop(&mut head.headers);
     if trailers {
@@ -103,17 +114,11 @@ pub fn prepare_request(head: &mut request::Parts, client: &HeaderValue, scheme: 
         let target = head.uri.path_and_query().cloned();
         head.uri = target.map_or_else(http::Uri::default, http::Uri::from);
     }
-    drop_impostors(&mut head.headers);
-    head.headers.insert(FORWARDED_FOR, client.clone());
-    head.headers.insert(FORWARDED_PROTO, HeaderValue::from_static(scheme.as_str()));
-    match head.headers.get(header::HOST).cloned() {
-        Some(host) => head.headers.insert(FORWARDED_HOST, host),
-        None => head.headers.remove(FORWARDED_HOST),
-    };
-    head.headers.remove(header::FORWARDED);
+    client::describe(&mut head.headers, peer);
     // Answered by the proxy as soon as the backend's connection takes the body.
     head.headers.remove(header::EXPECT);
-    join_cookies(&mut head.headers);
+    // HTTP/2 may split cookies over several fields, which HTTP/1 does not know (RFC 9113, 8.2.3).
+    join(&mut head.headers, &header::COOKIE, b"; ");
     frame_body(head, has_body);
     head.version = Version::HTTP_11;
 }
@@ -132,38 +137,17 @@ fn accepts_trailers(headers: &HeaderMap) -> bool {
     })
 }
 
-/// Headers besides [`HOP_BY_HOP`] that are the proxy's to set, or to read.
-const OURS: [HeaderName; 5] =
-    [header::CONTENT_LENGTH, header::EXPECT, header::FORWARDED, header::HOST, header::TRAILER];
-
-/// Removes what only the proxy may say about the client, and headers that many servers read as ones that are the proxy's,
-/// because to CGI `_` and `-` are the same.
-fn drop_impostors(headers: &mut HeaderMap) {
-    let is_impostor = |name: &&HeaderName| {
-        let name = name.as_str();
-        name.starts_with("x-forwarded-")
-            || (name.contains('_') && {
-                let read_as = name.replace('_', "-");
-                read_as.starts_with("x-forwarded-") || HOP_BY_HOP.iter().chain(&OURS).any(|known| *known == *read_as)
-            })
-    };
-    let impostors: Vec<HeaderName> = headers.keys().filter(is_impostor).cloned().collect();
-    for name in impostors {
-        headers.remove(name);
-    }
-}
-
-/// HTTP/2 may split cookies over several fields, which HTTP/1 does not know (RFC 9113, 8.2.3).
-fn join_cookies(headers: &mut HeaderMap) {
-    let mut crumbs = headers.get_all(header::COOKIE).iter();
-    let (Some(first), Some(_)) = (crumbs.next(), crumbs.next()) else { return };
+/// Makes one field of those of a name.
+fn join(headers: &mut HeaderMap, name: &HeaderName, between: &[u8]) {
+    let mut parts = headers.get_all(name).iter();
+    let (Some(first), Some(_)) = (parts.next(), parts.next()) else { return };
     let mut joined = first.as_bytes().to_vec();
-    for crumb in headers.get_all(header::COOKIE).iter().skip(1) {
-        joined.extend_from_slice(b"; ");
-        joined.extend_from_slice(crumb.as_bytes());
+    for part in headers.get_all(name).iter().skip(1) {
+        joined.extend_from_slice(between);
+        joined.extend_from_slice(part.as_bytes());
     }
-    if let Ok(cookie) = HeaderValue::from_bytes(&joined) {
-        headers.insert(header::COOKIE, cookie);
+    if let Ok(joined) = HeaderValue::from_bytes(&joined) {
+        headers.insert(name, joined);
     }
 }
 
@@ -171,13 +155,15 @@ fn join_cookies(headers: &mut HeaderMap) {
 mod tests {
     use http::{HeaderValue, Request, request::Parts};
 
-    use super::{Scheme, prepare_request};
+    use super::{Peer, prepare_request};
+    use crate::filter::redirect::Scheme;
 
     fn prepared(uri: &str, headers: &[(&str, &str)]) -> Parts {
         let request =
             headers.iter().fold(Request::builder().uri(uri), |request, (name, value)| request.header(*name, *value));
         let (mut head, ()) = request.body(()).expect("request").into_parts();
-        prepare_request(&mut head, &HeaderValue::from_static("192.0.2.1"), Scheme::Http, false);
+        let address = HeaderValue::from_static("192.0.2.1");
+        prepare_request(&mut head, Peer { address: &address, scheme: Scheme::Http, trusted: false }, false);
         head
     }
 
@@ -197,31 +183,19 @@ mod tests {
     fn headers_of_the_connection_go() {
         let headers = [
             ("host", "a"),
-            ("connection", "close, x-mine, Host, X-Forwarded-Host"),
+            ("connection", "close, x-mine, Host, X-Forwarded-Host, X-Request-Id, Traceparent"),
             ("connection", "keep-alive"),
             ("keep-alive", "timeout=5"),
             ("x-mine", "1"),
+            ("x-request-id", "1"),
+            ("traceparent", "1"),
             ("upgrade", "h2c"),
             ("http2-settings", "x"),
             ("te", "gzip"),
             ("proxy-connection", "close"),
             ("transfer-encoding", "chunked"),
         ];
-        assert_eq!(left("/", &headers), ABOUT);
-    }
-
-    #[test]
-    fn what_is_said_about_the_client_is_the_proxys() {
-        let headers = [
-            ("host", "a"),
-            ("x-forwarded-for", "10.0.0.1"),
-            ("x-forwarded-host", "evil"),
-            ("x_forwarded_for", "10.0.0.1"),
-            ("x-forwarded-port", "443"),
-            ("x-forwarded-prefix", "/evil"),
-            ("forwarded", "for=10.0.0.1"),
-        ];
-        assert_eq!(left("/", &headers), ABOUT);
+        assert_eq!(left("/", &headers), [&[ABOUT[0], "traceparent: 1"], &ABOUT[1..], &["x-request-id: 1"]].concat());
     }
 
     #[test]

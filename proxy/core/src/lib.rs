@@ -10,7 +10,9 @@
 //! ```
 #![forbid(unsafe_code)]
 
+pub mod access_log;
 pub mod cells;
+pub mod cidr;
 pub mod filter;
 pub mod forward;
 pub mod framing;
@@ -18,5 +20,8 @@ pub mod grpc;
 pub mod matching;
 pub mod model;
 pub mod pick;
+pub mod proxy_protocol;
+pub mod request_id;
 pub mod retry;
 pub mod table;
+pub mod trace_context;

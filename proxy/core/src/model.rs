@@ -3,6 +3,7 @@
 //! A listener knows nothing of routes and a backend nothing of either; a route names its listeners and its backends. So
 //! one weight edit is one small message, and one endpoint that comes or goes is one too.
 
+mod gateway;
 mod listener;
 mod tls;
 
@@ -10,6 +11,7 @@ use std::net::SocketAddr;
 
 use serde::{Deserialize, Serialize};
 
+pub use gateway::{AccessLog, ClientAddress, Gateway, Limits, ProxyProtocol, RequestId, Tracing};
 pub use listener::{Clash, Listener, ListenerProtocol, Sharing, Taken, Transport};
 pub use tls::{Authorities, BackendTls, Certificate, ClientValidation, PrivateKey, SubjectName, Termination};
 
@@ -21,6 +23,8 @@ pub enum Resource {
     BackendTls(BackendTls),
     /// `certificate/<id>`
     Certificate(Certificate),
+    /// `gateway/<id>`
+    Gateway(Gateway),
     /// `listener/<id>`
     Listener(Listener),
     /// `route/<id>`
@@ -35,6 +39,7 @@ impl Resource {
         match self {
             Self::BackendTls(tls) => format!("backend-tls/{}", tls.id),
             Self::Certificate(certificate) => format!("certificate/{}", certificate.id),
+            Self::Gateway(gateway) => format!("gateway/{}", gateway.id),
             Self::Listener(listener) => format!("listener/{}", listener.id),
             Self::Route(route) => format!("route/{}", route.id),
             Self::Backend(backend) => format!("backend/{}", backend.id),

@@ -1,4 +1,6 @@
-//! Chance, with the random number as an argument: which backend of a rule, which endpoint of a backend.
+//! Chance, with the random number as an argument: which backend of a rule, which endpoint of a backend, which requests.
+
+use serde::{Deserialize, Serialize};
 
 /// The weighted split of a rule. Each draw is independent: the judge's statistics rest on it.
 #[derive(Clone, Debug, PartialEq, Eq)]
@@ -45,6 +47,26 @@ pub fn two_of(len: usize, random: u64) -> (usize, usize) {
     (first as usize, ((first + offset) % len) as usize)
 }
 
+/// A share of requests, in millionths.
+#[derive(Clone, Copy, Debug, PartialEq, Eq, Serialize, Deserialize)]
+#[serde(transparent)]
+pub struct Share(u32);
+
+impl Share {
+    /// All of them.
+    pub const ALL: Self = Self(1_000_000);
+
+    /// The share of this ratio from 0 to 1.
+    pub fn of_ratio(ratio: f64) -> Self {
+        Self((ratio.clamp(0.0, 1.0) * f64::from(Self::ALL.0)).round() as u32)
+    }
+
+    /// Whether a request is of it, for a uniform random number.
+    pub fn takes(self, random: u64) -> bool {
+        scale(random, u64::from(Self::ALL.0)) < u64::from(self.0)
+    }
+}
+
 /// Maps a uniform 64-bit number to below `bound` by the high half of the product: no division, and a bias of at most
 /// `bound` in 2^64.
 pub(crate) fn scale(random: u64, bound: u64) -> u64 {
@@ -55,12 +77,23 @@ pub(crate) fn scale(random: u64, bound: u64) -> u64 {
 mod tests {
     use proptest::prelude::{any, prop, prop_assert, proptest};
 
-    use super::{Split, two_of};
+    use super::{Share, Split, two_of};
 
     #[test]
     fn no_weight_is_no_split() {
         assert_eq!(Split::new([]), None);
         assert_eq!(Split::new([0, 0]), None);
+    }
+
+    #[test]
+    fn a_share_takes_what_it_says() {
+        let million = |part: u64| ((u128::from(part) << 64) / 1_000_000) as u64 + 1;
+        for (ratio, first_left_out) in [(0.000_001, 1), (0.01, 10_000), (0.333_333, 333_333), (0.999_999, 999_999)] {
+            let share = Share::of_ratio(ratio);
+            assert!(share.takes(million(first_left_out - 1)) && !share.takes(million(first_left_out)), "{ratio}");
+        }
+        assert!(!Share::of_ratio(0.0).takes(0) && Share::ALL.takes(u64::MAX));
+        assert_eq!(Share::of_ratio(1.0), Share::ALL);
     }
 
     #[test]

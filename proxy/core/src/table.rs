@@ -29,7 +29,9 @@ use crate::cells::{CellId, Cells};
 use crate::filter::{Cors, Filters, Redirection};
 use crate::matching::precedence::Precedence;
 use crate::matching::{Hosts, Matcher};
-use crate::model::{BackendTls, Certificate, ListenerProtocol, Protocol, Resource, Sharing, Termination, Transport};
+use crate::model::{
+    BackendTls, Certificate, Gateway, ListenerProtocol, Protocol, Resource, Sharing, Termination, Transport,
+};
 use crate::pick::{self, Split};
 use crate::retry::Retry;
 use slots::Slots;
@@ -47,12 +49,15 @@ pub struct Snapshot {
     wanted: Arc<HashMap<Target, Readiness>>,
     backend_tls: Arc<BTreeMap<String, Arc<BackendTls>>>,
     certificates: Arc<BTreeMap<String, Arc<Certificate>>>,
+    gateways: Arc<BTreeMap<String, Arc<Gateway>>>,
 }
 
 /// The listeners of one port.
 #[derive(Clone, Debug)]
 struct Port {
     sharing: Sharing,
+    /// Id of what the Gateway of its listeners asks for.
+    gateway: Option<Arc<str>>,
     listeners: Hosts<Arc<ListenerTable>>,
 }
 
@@ -283,6 +288,13 @@ impl Snapshot {
         self.ports.iter().flat_map(|(_, port)| port.listeners.values()).map(|listener| &**listener)
     }
 
+    /// The ports for streams whose Gateway asks for something beyond its listeners, with what that is. What is not there
+    /// asks for nothing.
+    pub fn gateways(&self) -> impl Iterator<Item = (u16, &Arc<Gateway>)> {
+        let streams = self.ports.iter().filter(|((transport, _), _)| *transport == Transport::Tcp);
+        streams.filter_map(|((_, number), port)| Some((*number, self.gateways.get(&**port.gateway.as_ref()?)?)))
+    }
+
     /// How backends are spoken to in TLS, by id.
     pub fn backend_tls(&self) -> impl Iterator<Item = &Arc<BackendTls>> {
         self.backend_tls.values()
@@ -320,6 +332,11 @@ impl Snapshot {
     /// The backend of an arm of this snapshot; none when it is not among the resources.
     pub fn backend(&self, arm: &Arm) -> Option<&Backend> {
         self.backends.get(arm.slot)
+    }
+
+    /// The backend of this id, which is looked for among all.
+    pub fn backend_of(&self, id: &str) -> Option<&Backend> {
+        self.backends.iter().find(|backend| *backend.id == *id)
     }
 
     /// The backend that a mirror of this snapshot copies to.

@@ -77,6 +77,30 @@ pub const LIMIT_HITS: Series = Series {
     help: "How often a client was turned away at a limit (docs/proxy-limits.md)",
 };
 
+/// Lines of the access log that were not written.
+pub const ACCESS_LOG_DROPPED: Series = Series {
+    name: "sluice_proxy_access_log_dropped_total",
+    kind: Kind::Counter,
+    labels: &[],
+    help: "Lines of the access log that were dropped because whoever reads them does not keep up",
+};
+
+/// Spans that were lost.
+pub const SPANS_DROPPED: Series = Series {
+    name: "sluice_proxy_spans_dropped_total",
+    kind: Kind::Counter,
+    labels: &[],
+    help: "Spans of sampled requests that no collector took, or that there was no room for",
+};
+
+/// Requests of all kinds that are open.
+pub const ACTIVE_REQUESTS: Series = Series {
+    name: "sluice_proxy_active_requests",
+    kind: Kind::Gauge,
+    labels: &[],
+    help: "Requests that are being answered and connections that are passed on, for scaling by load",
+};
+
 /// Live connections of clients.
 pub const CONNECTIONS: Series =
     Series { name: "sluice_proxy_connections", kind: Kind::Gauge, labels: &[], help: "Connections of clients" };
@@ -114,7 +138,7 @@ pub const CPU_SECONDS: Series = Series {
 };
 
 /// Every family, in the order of export.
-pub const SERIES: [&Series; 14] = [
+pub const SERIES: [&Series; 17] = [
     &REQUESTS,
     &REQUEST_DURATION,
     &IN_FLIGHT,
@@ -124,6 +148,9 @@ pub const SERIES: [&Series; 14] = [
     &PASSAGE_BYTES,
     &FLOWS_EVICTED,
     &LIMIT_HITS,
+    &ACCESS_LOG_DROPPED,
+    &SPANS_DROPPED,
+    &ACTIVE_REQUESTS,
     &CONNECTIONS,
     &CONFIG_UPDATE,
     &BUILD,

@@ -3,8 +3,7 @@
 use std::{net::SocketAddr, ops::RangeInclusive, str::FromStr};
 
 use clap::ValueEnum;
-
-use crate::control::translate::address::AddressPool;
+use sluice_proxy_core::cidr::Cidr;
 
 /// Arguments of `sluice-proxy controller`.
 #[derive(Clone, Debug, clap::Args)]
@@ -40,7 +39,7 @@ pub struct Args {
     /// cluster gives Services or load balancers addresses from, and outside the part that it gives away by itself. May be
     /// repeated.
     #[arg(long)]
-    pub address_pool: Vec<AddressPool>,
+    pub address_pool: Vec<Cidr>,
     /// Ports that data planes bind, one for each port of each Gateway. They must lie outside the ephemeral ports.
     #[arg(long, default_value = "20000-29999")]
     pub ports: PortRange,

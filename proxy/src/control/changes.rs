@@ -14,6 +14,7 @@ use k8s_openapi::{
     apimachinery::pkg::apis::meta::v1::ObjectMeta,
 };
 use kube::{Resource, core::PartialObjectMeta};
+use sluice_crds::GatewayParameters;
 use sluice_gateway_types::{
     BackendTlsPolicy, Gateway, GatewayClass, GrpcRoute, HttpRoute, ListenerSet, ReferenceGrant, TcpRoute, TlsRoute,
     UdpRoute,
@@ -179,6 +180,7 @@ read_but_for_status! {
     BackendTlsPolicy => everything,
     Gateway => everything,
     GatewayClass => everything,
+    GatewayParameters => everything,
     GrpcRoute => |metadata| route(RouteKind::Grpc, metadata),
     HttpRoute => |metadata| route(RouteKind::Http, metadata),
     ListenerSet => everything,

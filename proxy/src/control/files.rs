@@ -17,13 +17,13 @@ use serde::de::DeserializeOwned;
 use serde_json::{Value, json};
 use serde_saphyr::Spanned;
 use sluice_gateway_types::GatewayClass;
-use sluice_proxy_core::model::Resource;
+use sluice_proxy_core::{cidr::Cidr, model::Resource};
 
 use crate::control::{
     findings::{self, Finding},
     objects::{Name, Objects},
     ports::PortAllocations,
-    translate::{self, address::AddressPool},
+    translate,
 };
 
 /// The controller that the Gateways of a folder belong to.
@@ -65,7 +65,7 @@ pub fn load(dir: &Path) -> anyhow::Result<Objects> {
     }
     objects.any_endpoint = true;
     // Which addresses there are to be asked for is for whoever installs the controller to say.
-    objects.address_pools = AddressPool::EVERYTHING.to_vec();
+    objects.address_pools = Cidr::EVERYTHING.to_vec();
     Ok(complete(objects))
 }
 
@@ -126,6 +126,7 @@ fn add_one(objects: &mut Objects, mut object: Value) -> anyhow::Result<()> {
         "EndpointSlice" => objects.add_slice(Arc::new(read(object, &key)?)),
         "Gateway" => drop(objects.gateways.insert(key.clone(), Arc::new(read(object, &key)?))),
         "GatewayClass" => objects.classes.push(Arc::new(read(object, &key)?)),
+        "GatewayParameters" => drop(objects.gateway_parameters.insert(key.clone(), Arc::new(read(object, &key)?))),
         "GRPCRoute" => drop(objects.grpc_routes.insert(key.clone(), Arc::new(read(object, &key)?))),
         "HTTPRoute" => drop(objects.http_routes.insert(key.clone(), Arc::new(read(object, &key)?))),
         "ListenerSet" => drop(objects.listener_sets.insert(key.clone(), Arc::new(read(object, &key)?))),
@@ -199,7 +200,7 @@ endpoints: [{addresses: [127.0.0.1]}]
     fn endpoints<'a>(resources: impl IntoIterator<Item = &'a Resource>) -> Vec<String> {
         let backends = resources.into_iter().filter_map(|resource| match resource {
             Resource::Backend(backend) => Some(&backend.endpoints),
-            Resource::BackendTls(_) | Resource::Certificate(_) | Resource::Listener(_) | Resource::Route(_) => None,
+            _ => None,
         });
         backends.flatten().map(|endpoint| endpoint.address.to_string()).collect()
     }

@@ -14,12 +14,13 @@ use k8s_openapi::{
     },
     apimachinery::pkg::apis::meta::v1::ObjectMeta,
 };
+use sluice_crds::GatewayParameters;
 use sluice_gateway_types::{
     BackendTlsPolicy, Gateway, GatewayClass, GrpcRoute, HttpRoute, ListenerSet, ParentReference, ReferenceGrant,
     TcpRoute, TlsRoute, UdpRoute,
 };
 
-use crate::control::translate::address::AddressPool;
+use sluice_proxy_core::cidr::Cidr;
 
 /// The label by which an EndpointSlice names its Service.
 const SERVICE_NAME: &str = "kubernetes.io/service-name";
@@ -201,6 +202,8 @@ pub struct Objects {
     pub classes: Vec<Arc<GatewayClass>>,
     /// Every Gateway.
     pub gateways: BTreeMap<Name, Arc<Gateway>>,
+    /// Every GatewayParameters.
+    pub gateway_parameters: BTreeMap<Name, Arc<GatewayParameters>>,
     /// Every GRPCRoute.
     pub grpc_routes: BTreeMap<Name, Arc<GrpcRoute>>,
     /// Every HTTPRoute.
@@ -237,7 +240,7 @@ pub struct Objects {
     /// Whether an endpoint that is not ready is used where no ready one is.
     pub spares_unready: bool,
     /// Addresses that Gateways may ask for.
-    pub address_pools: Vec<AddressPool>,
+    pub address_pools: Vec<Cidr>,
 }
 
 impl Objects {

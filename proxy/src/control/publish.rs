@@ -95,8 +95,7 @@ impl Published {
     pub fn backends_of(&self, route: &str) -> BTreeSet<&str> {
         let rules = match self.resources.get(&format!("route/{route}")) {
             Some(Resource::Route(route)) => &route.rules[..],
-            Some(Resource::Backend(_) | Resource::BackendTls(_) | Resource::Certificate(_) | Resource::Listener(_))
-            | None => &[],
+            _ => &[],
         };
         rules.iter().flat_map(|rule| &rule.backends).map(|backend| backend.backend.as_str()).collect()
     }

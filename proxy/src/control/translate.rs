@@ -22,6 +22,7 @@ pub mod http;
 pub mod incremental;
 pub mod l4;
 pub mod listener_set;
+pub mod parameters;
 pub mod protocol;
 pub mod reference;
 pub mod rivals;
@@ -94,6 +95,9 @@ fn whole(objects: &Objects, ports: &PortAllocations, controller: &str) -> (Trans
         translation.routes.insert(object.name(), plan);
         index.insert(object.name(), reach);
     }
+    for collector in translation.gateways.values().filter_map(|gateway| gateway.collector.as_ref()) {
+        index.collect(collector);
+    }
     for reference in index.used() {
         translation.insert(Resource::Backend(backend::backend(reference, &policies, objects)));
     }
@@ -114,6 +118,8 @@ impl Translation {
     }
 
     fn insert_listeners(&mut self) {
+        let parameters: Vec<_> = self.gateways.values().filter_map(|gateway| gateway.parameters.clone()).collect();
+        parameters.into_iter().for_each(|parameters| self.insert(Resource::Gateway(parameters)));
         for plan in self.gateways.clone().values().flat_map(|gateway| &gateway.listeners) {
             let Some(listener) = &plan.resource else { continue };
             self.insert(Resource::Listener(listener.clone()));

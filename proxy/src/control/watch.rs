@@ -22,6 +22,7 @@ use kube::{
         watcher,
     },
 };
+use sluice_crds::GatewayParameters;
 use sluice_gateway_types::{
     BackendTlsPolicy, Gateway, GatewayClass, GrpcRoute, HttpRoute, ListenerSet, ReferenceGrant, TcpRoute, TlsRoute,
     UdpRoute,
@@ -43,6 +44,7 @@ pub struct Caches {
     backend_tls_policies: Optional<BackendTlsPolicy>,
     classes: Store<DeserializeGuard<GatewayClass>>,
     gateways: Store<DeserializeGuard<Gateway>>,
+    gateway_parameters: Optional<GatewayParameters>,
     grpc_routes: Optional<GrpcRoute>,
     listener_sets: Optional<ListenerSet>,
     http_routes: Store<DeserializeGuard<HttpRoute>>,
@@ -101,6 +103,7 @@ impl Caches {
             backend_tls_policies: Optional::start(Api::all(all.clone()), &signs),
             classes: cache(Api::all(all.clone()), &signs),
             gateways: cache(Api::all(all.clone()), &signs),
+            gateway_parameters: Optional::start(Api::all(all.clone()), &signs),
             grpc_routes: Optional::start(Api::all(all.clone()), &signs),
             listener_sets: Optional::start(Api::all(all.clone()), &signs),
             http_routes: cache(Api::all(all.clone()), &signs),
@@ -131,6 +134,7 @@ impl Caches {
         )?;
         tokio::try_join!(
             self.backend_tls_policies.wait(),
+            self.gateway_parameters.wait(),
             self.grpc_routes.wait(),
             self.listener_sets.wait(),
             self.tcp_routes.wait(),
@@ -146,6 +150,7 @@ impl Caches {
             backend_tls_policies: by_name(readable(&self.backend_tls_policies.store)),
             classes: readable(&self.classes),
             gateways: by_name(readable(&self.gateways)),
+            gateway_parameters: by_name(readable(&self.gateway_parameters.store)),
             listener_sets: by_name(readable(&self.listener_sets.store)),
             ..Objects::default()
         }

@@ -149,6 +149,11 @@ impl Progress {
         self.0.as_ref().is_none_or(|shared| shared.passed.get() == Passed::Wholly)
     }
 
+    /// Bytes of it that have come.
+    pub(super) fn received(&self) -> u64 {
+        self.0.as_ref().map_or(0, |shared| shared.pace.received.get())
+    }
+
     /// Whether the client did not send all of it.
     pub(crate) fn is_broken(&self) -> bool {
         self.0.as_ref().is_some_and(|shared| shared.passed.get() == Passed::Broken)
@@ -208,6 +213,12 @@ impl RequestBody {
         let progress = Progress((!incoming.is_end_stream()).then(Shared::new));
         let client = progress.0.is_some().then(|| Rc::clone(client));
         Self { source: RequestSource::Incoming(incoming), progress, client }
+    }
+
+    /// These bytes.
+    pub(crate) fn of(bytes: Bytes) -> Self {
+        let kept = Kept { length: bytes.len(), data: [bytes].into(), trailers: None };
+        Self { source: RequestSource::Kept(kept), progress: Progress(Some(Shared::new())), client: None }
     }
 
     /// No body, for repeating a request that has none.

@@ -118,6 +118,27 @@ impl Failure {
         }
     }
 
+    /// As it is called in the access log.
+    pub(super) fn name(self) -> &'static str {
+        match self {
+            Self::BackendInvalid => "backend_invalid",
+            Self::BadResponse => "bad_response",
+            Self::ClientBody => "client_body",
+            Self::ClientTooSlow => "client_too_slow",
+            Self::ConnectTimeout { .. } => "connect_timeout",
+            Self::Misdirected => "misdirected",
+            Self::NoBackend => "no_backend",
+            Self::NoEndpoint => "no_endpoint",
+            Self::NoRoute => "no_route",
+            Self::NoTls => "no_tls",
+            Self::Refused => "refused",
+            Self::Rejected(_) => "rejected",
+            Self::TooSlow => "too_slow",
+            Self::Reset { .. } => "reset",
+            Self::Tls { .. } => "tls",
+        }
+    }
+
     /// The answer, in the words of HTTP or of gRPC.
     pub(super) fn response(self, grpc: bool) -> Response<ResponseBody> {
         let (source, status, text) = self.describe();

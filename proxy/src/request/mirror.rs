@@ -5,8 +5,8 @@ use std::rc::Rc;
 use std::sync::Arc;
 use std::time::Duration;
 
-use http::Request;
 use http::request::Parts;
+use http::{Request, StatusCode};
 use http_body_util::BodyExt;
 use sluice_proxy_core::table::{Matched, Mirror, Rule};
 use tokio::time::timeout;
@@ -15,6 +15,7 @@ use super::body::{Progress, RequestBody};
 use super::exchange::{self, Exchange, Sending};
 use super::failure::Failure;
 use crate::serve::worker::{Served, Worker};
+use crate::upstream::Upstream;
 
 /// Copies that one worker has on their way at most; beyond that none is made.
 pub(crate) const MOST: u32 = 256;
@@ -95,21 +96,30 @@ async fn copy(
     request: Request<RequestBody>,
 ) -> Result<(), Failure> {
     let backend = snapshot.mirrored(mirror).ok_or(Failure::NoEndpoint)?;
-    let upstream = snapshot.upstream_of(backend, identity)?;
+    deliver(worker, snapshot.upstream_of(backend, identity)?, request).await.map(drop)
+}
+
+/// Sends a request of which only the status of the answer matters.
+pub(crate) async fn deliver(
+    worker: &Rc<Worker>,
+    upstream: Upstream<'_>,
+    request: Request<RequestBody>,
+) -> Result<StatusCode, Failure> {
     let mut sending = Sending::new(false, None);
     let Exchange { response, lease, progress, .. } =
         exchange::exchange(worker, upstream, &mut sending, &mut Some(request)).await?;
+    let status = response.status();
     let mut body = response.into_body();
     let mut read = 0;
     while let Some(frame) = body.frame().await {
         let frame = frame.map_err(|_| Failure::BadResponse)?;
         read += frame.data_ref().map_or(0, bytes::Bytes::len);
         if read > READ {
-            return Ok(());
+            return Ok(status);
         }
     }
     if progress.is_done() {
         lease.put_back(worker.now());
     }
-    Ok(())
+    Ok(status)
 }

@@ -11,9 +11,11 @@ pub(crate) mod body;
 mod exchange;
 pub(crate) mod failure;
 pub(crate) mod mirror;
+mod record;
 mod response;
 pub(crate) mod tally;
 mod tries;
+pub(crate) mod visit;
 
 use std::convert::Infallible;
 use std::rc::Rc;
@@ -34,6 +36,7 @@ use failure::Failure;
 use mirror::Copies;
 use response::ResponseBody;
 use tally::{Ending, Tally};
+use visit::Visit;
 
 /// Answers one request. There is always an answer.
 pub(crate) async fn handle(
@@ -41,11 +44,20 @@ pub(crate) async fn handle(
     connection: Rc<Connection>,
     request: http::Request<Incoming>,
 ) -> Result<Response<ResponseBody>, Infallible> {
-    let open = Open::new(worker, connection);
+    let mut open = Open::new(worker, connection);
     let (mut head, body) = request.into_parts();
     let (version, grpc) = (head.version, grpc::is_grpc(&head.headers));
-    let answer = answer(&open, &mut head, &mut Some(body)).await;
+    let checked = framing::check(&head).and_then(|()| framing::path::normalise_request(&mut head));
+    let snapshot = open.worker.snapshot();
+    if let Some(edge) = snapshot.edges.of(open.connection.bind_port) {
+        open.visit = Some(Box::new(Visit::begin(edge, &open.worker, &open.connection, &mut head)));
+    }
+    let answer = match checked {
+        Ok(()) => answer(&open, &snapshot, &mut head, &mut Some(body)).await,
+        Err(rejection) => Err(Failure::Rejected(rejection)),
+    };
     let mut response = answer.unwrap_or_else(|failure| failed(&open, failure, grpc));
+    open.note(|visit| visit.answer(&mut response));
     let stays = version <= Version::HTTP_11 && response.status() != StatusCode::SWITCHING_PROTOCOLS;
     if stays && (open.connection.is_unread() || open.connection.is_leaving(open.worker.now())) {
         response.headers_mut().insert(header::CONNECTION, HeaderValue::from_static("close"));
@@ -58,18 +70,17 @@ pub(crate) async fn handle(
 /// a place for each of its arguments, and the future is moved for every request.
 async fn answer(
     open: &Open,
+    snapshot: &Rc<Served>,
     head: &mut request::Parts,
     body: &mut Option<Incoming>,
 ) -> Result<Response<ResponseBody>, Failure> {
-    framing::check(head).map_err(Failure::Rejected)?;
-    framing::path::normalise_request(head).map_err(Failure::Rejected)?;
-    let snapshot = open.worker.snapshot();
     let host = host_of(head);
     let (port, listener) = (open.connection.bind_port, open.connection.listener());
     let matched = snapshot.route(port, listener, &host, head.uri.path(), head)?;
     drop(host);
     let rule = snapshot.rule(matched).ok_or(Failure::NoRoute)?;
-    let Some(cors) = &rule.cors else { return act(open, &snapshot, matched, rule, head, body).await };
+    open.note(|visit| visit.note_rule(rule));
+    let Some(cors) = &rule.cors else { return act(open, snapshot, matched, rule, head, body).await };
     match cors.judge(&head.method, &head.headers) {
         Verdict::Preflight(headers) => {
             let mut response = Response::new(ResponseBody::empty());
@@ -79,7 +90,7 @@ async fn answer(
         }
         Verdict::Forward(allowed) => {
             // A page may read why there is no response, too.
-            let acted = act(open, &snapshot, matched, rule, head, body).await;
+            let acted = act(open, snapshot, matched, rule, head, body).await;
             let mut response = acted.unwrap_or_else(|failure| failed(open, failure, grpc::is_grpc(&head.headers)));
             cors.mark(allowed.as_ref(), response.headers_mut());
             Ok(response)
@@ -153,7 +164,8 @@ async fn forward_to(
     let upstream = snapshot.upstream(arm, matched.identity.map(|id| &**id));
     let websocket = upstream.is_ok_and(|upstream| upstream.backend.protocol == Protocol::Http1)
         && forward::asks_for_websocket(head);
-    forward::prepare_request(head, &open.connection.client, open.connection.scheme(), !body.is_end_stream());
+    open.note(|visit| visit.note_backend(arm, &body.progress()));
+    forward::prepare_request(head, open.peer(), !body.is_end_stream());
     if websocket {
         forward::upgrade_to_websocket(&mut head.headers);
     }
@@ -177,6 +189,7 @@ async fn forward_to(
     }
     let exchange = exchanged.inspect_err(|failure| tally.outcome = failure.outcome())?;
     exchange.progress.take_time();
+    open.note(|visit| visit.note_endpoint(exchange.lease.target().address));
     let (mut parts, incoming) = exchange.response.into_parts();
     let ending = Ending::of(&parts, grpc, &mut tally);
     parts.version = Version::HTTP_11;
@@ -212,6 +225,7 @@ fn failed(open: &Open, failure: Failure, grpc: bool) -> Response<ResponseBody> {
     if failure.ends_connection() {
         open.connection.leave_unread();
     }
+    open.note(|visit| visit.note_failure(failure));
     if let Some(limit) = failure.limit() {
         open.worker.load.hits.count(limit);
     }

@@ -135,22 +135,16 @@ impl Drop for ResponseBody {
     }
 }
 
-impl Body for ResponseBody {
-    type Data = Bytes;
-    type Error = BodyError;
-
-    fn poll_frame(
-        mut self: Pin<&mut Self>,
-        context: &mut Context<'_>,
-    ) -> Poll<Option<Result<Frame<Bytes>, BodyError>>> {
-        match &mut self.source {
-            Source::Empty => Poll::Ready(None),
-            Source::Text(text) => {
+impl Source {
+    fn poll_frame(&mut self, context: &mut Context<'_>) -> Poll<Option<Result<Frame<Bytes>, BodyError>>> {
+        match self {
+            Self::Empty => Poll::Ready(None),
+            Self::Text(text) => {
                 let text = Bytes::from_static(text.as_bytes());
-                self.source = Source::Empty;
+                *self = Self::Empty;
                 Poll::Ready(Some(Ok(Frame::data(text))))
             }
-            Source::Upstream(passing) => {
+            Self::Upstream(passing) => {
                 if passing.limit.as_mut().is_some_and(|limit| limit.as_mut().poll(context).is_ready()) {
                     passing.give_up();
                     return Poll::Ready(Some(Err(BodyError::TooSlow)));
@@ -167,6 +161,22 @@ impl Body for ResponseBody {
                 Poll::Ready(frame.map(|frame| frame.map_err(BodyError::from)))
             }
         }
+    }
+}
+
+impl Body for ResponseBody {
+    type Data = Bytes;
+    type Error = BodyError;
+
+    fn poll_frame(
+        mut self: Pin<&mut Self>,
+        context: &mut Context<'_>,
+    ) -> Poll<Option<Result<Frame<Bytes>, BodyError>>> {
+        let frame = ready!(self.source.poll_frame(context));
+        if let (Some(Ok(frame)), Some(open)) = (&frame, &self.open) {
+            open.note(|visit| visit.count_sent(frame.data_ref().map_or(0, Bytes::len)));
+        }
+        Poll::Ready(frame)
     }
 
     fn is_end_stream(&self) -> bool {

@@ -12,16 +12,20 @@ use std::rc::Rc;
 use std::sync::Arc;
 use std::sync::atomic::Ordering::Relaxed;
 use std::task::{Poll, Waker};
+use std::time::Duration;
 
 use http::HeaderValue;
 use sluice_proxy_core::filter::redirect::Scheme;
-use sluice_proxy_core::model::Sharing;
+use sluice_proxy_core::model::{Limits, Sharing};
 use tokio::net::TcpStream;
 
 use super::client::ClientStream;
-use super::limits;
+use super::edges::Edge;
+use super::goodbye;
+use super::limits::{self, Limit};
 pub(crate) use super::open::Open;
-use super::patience::{self, Waiting};
+use super::patience::{self, Patience, Waiting};
+use super::proxied;
 use super::secure::{self, Secured};
 use super::tcp::{self, Arrived};
 use super::worker::Worker;
@@ -33,10 +37,15 @@ use crate::upstream::Upgraded;
 pub(crate) struct Connection {
     /// The port that the client connected to.
     pub(crate) bind_port: u16,
-    /// The client's address, as backends read it.
+    /// Who is at its other end, or, where a load balancer says so in front of everything else, whom it is for.
+    pub(crate) peer: IpAddr,
+    /// The same, as backends read it.
     pub(crate) client: HeaderValue,
     /// The listener that the client's TLS chose.
     listener: OnceCell<Arc<str>>,
+    /// What its Gateway asked for when it was made.
+    limits: Limits,
+    patience: Patience,
     requests: Cell<u32>,
     /// Requests so far, and those of them that were given up as soon as they were made.
     made: Cell<u32>,
@@ -79,10 +88,13 @@ pub(super) enum Order {
 }
 
 impl Connection {
-    fn new(worker: &Worker, peer: IpAddr, bind_port: u16) -> Option<Self> {
+    fn new(worker: &Worker, peer: IpAddr, bind_port: u16, limits: Limits) -> Option<Self> {
         Some(Self {
             bind_port,
-            client: HeaderValue::try_from(peer.to_canonical().to_string()).ok()?,
+            peer,
+            client: HeaderValue::try_from(peer.to_string()).ok()?,
+            limits,
+            patience: Patience::of(&limits),
             listener: OnceCell::new(),
             requests: Cell::new(0),
             made: Cell::new(0),
@@ -186,7 +198,7 @@ impl Connection {
         let seconds = now.saturating_sub(self.since.get());
         let (phase, http2, requests) = (self.phase.get(), self.http2.get(), self.requests.get());
         let leaving = self.is_leaving(now);
-        if let Some(order) = patience::verdict(Waiting { phase, http2, requests, seconds, leaving }) {
+        if let Some(order) = patience::verdict(Waiting { phase, http2, requests, seconds, leaving }, self.patience) {
             self.give(order);
         }
         self.uploads.borrow_mut().retain(Upload::waits);
@@ -234,15 +246,59 @@ impl Connection {
 
 /// Serves one connection to its end.
 pub(crate) async fn serve(worker: Rc<Worker>, stream: std::net::TcpStream, peer: IpAddr, port: u16) {
-    if let Some(connection) = Connection::new(&worker, peer, port).map(Rc::new) {
-        let place = worker.connections.borrow_mut().insert(Rc::clone(&connection));
-        let served = serve_stream(&worker, stream, &connection).await;
-        if let Err(error) = served {
-            tracing::debug!(%peer, %error, "A connection ended");
-        }
-        worker.connections.borrow_mut().remove(place);
+    let peer = peer.to_canonical();
+    let edge = worker.snapshot().edges.of(port).cloned();
+    match edge {
+        None => serve_client(&worker, stream, peer, port, Limits::default()).await,
+        // Apart, so that connections of Gateways that ask for nothing are no larger for it.
+        Some(edge) => Box::pin(admit(&worker, &edge, stream, peer, port)).await,
     }
     worker.load.connections.fetch_sub(1, Relaxed);
+}
+
+/// Serves a connection as far as its Gateway lets it in.
+async fn admit(worker: &Rc<Worker>, edge: &Edge, stream: std::net::TcpStream, peer: IpAddr, port: u16) {
+    let Some(_admitted) = edge.admit() else {
+        worker.load.hits.count(Limit::GatewayConnections);
+        let is_clear = worker.snapshot().sharing(port) == Some(Sharing::Host);
+        if let (true, Ok(stream)) = (is_clear, TcpStream::from_std(stream)) {
+            goodbye::turn_away(ClientStream::Plain(stream)).await;
+        }
+        return;
+    };
+    let proxied =
+        edge.settings.proxy_protocol.as_ref().filter(|asked| asked.trusted.iter().any(|net| net.contains(peer)));
+    let Some(asked) = proxied else { return serve_client(worker, stream, peer, port, edge.settings.limits).await };
+    match take_header(stream, Duration::from_millis(asked.timeout)).await {
+        Ok((stream, source)) => {
+            serve_client(worker, stream, source.unwrap_or(peer), port, edge.settings.limits).await;
+        }
+        Err(error) => {
+            worker.load.hits.count(Limit::ProxyHeader);
+            tracing::debug!(%peer, %error, "A connection is closed");
+        }
+    }
+}
+
+/// Takes the PROXY header off. Returns whom the connection is for, if that is not its other end.
+async fn take_header(
+    stream: std::net::TcpStream,
+    most: Duration,
+) -> Result<(std::net::TcpStream, Option<IpAddr>), proxied::HeaderError> {
+    let mut stream = TcpStream::from_std(stream)?;
+    let source = proxied::take_header(&mut stream, most).await?;
+    Ok((stream.into_std()?, source))
+}
+
+/// Serves a client to its end.
+async fn serve_client(worker: &Rc<Worker>, stream: std::net::TcpStream, peer: IpAddr, port: u16, limits: Limits) {
+    let Some(connection) = Connection::new(worker, peer, port, limits).map(Rc::new) else { return };
+    let place = worker.connections.borrow_mut().insert(Rc::clone(&connection));
+    let served = serve_stream(worker, stream, &connection).await;
+    if let Err(error) = served {
+        tracing::debug!(%peer, %error, "A connection ended");
+    }
+    worker.connections.borrow_mut().remove(place);
 }
 
 type ServeError = Box<dyn std::error::Error + Send + Sync>;

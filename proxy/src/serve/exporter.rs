@@ -26,6 +26,9 @@ const PAGE: u64 = 4096;
 pub(super) struct Exported {
     backends: BTreeMap<SeriesKey, CellTotals>,
     connections: u64,
+    requests: u64,
+    unlogged: u64,
+    lost_spans: u64,
     evicted: u64,
     /// How often each limit was met.
     hits: [u64; Limit::ALL.len()],
@@ -40,6 +43,9 @@ pub(super) fn text(plane: &Plane) -> String {
     let exported = Exported {
         backends: plane.accounts.borrow().series(&plane.cells.borrow()),
         connections: plane.connections() as u64,
+        requests: plane.requests() as u64,
+        unlogged: plane.log.dropped(),
+        lost_spans: plane.lost_spans(),
         evicted: plane.evicted_flows(),
         hits: Limit::ALL.map(|limit| plane.hits(limit)),
         update: plane.update.get(),
@@ -69,6 +75,11 @@ impl Collector for Exported {
         self.encode_bytes(&mut encoder)?;
         describe(&mut encoder, &signals::FLOWS_EVICTED)?.encode_counter::<NoLabelSet, _, u64>(&self.evicted, None)?;
         self.encode_hits(&mut encoder)?;
+        describe(&mut encoder, &signals::ACCESS_LOG_DROPPED)?
+            .encode_counter::<NoLabelSet, _, u64>(&self.unlogged, None)?;
+        describe(&mut encoder, &signals::SPANS_DROPPED)?
+            .encode_counter::<NoLabelSet, _, u64>(&self.lost_spans, None)?;
+        describe(&mut encoder, &signals::ACTIVE_REQUESTS)?.encode_gauge(&self.requests)?;
         describe(&mut encoder, &signals::CONNECTIONS)?.encode_gauge(&self.connections)?;
         describe(&mut encoder, &signals::CONFIG_UPDATE)?.encode_gauge(&self.update)?;
         let version = [(signals::BUILD.labels[0], env!("CARGO_PKG_VERSION"))];

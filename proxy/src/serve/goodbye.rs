@@ -16,6 +16,18 @@ pub(super) const LINGER_BYTES: usize = 256 * 1024;
 const TIMED_OUT: &[u8] = b"HTTP/1.1 408 Request Timeout\r\ncontent-type: text/plain\r\ncontent-length: 36\r\n\
     connection: close\r\n\r\nthe request did not arrive in time.\n";
 
+/// The answer to a client that there is no room for.
+const FULL: &[u8] = b"HTTP/1.1 503 Service Unavailable\r\ncontent-type: text/plain\r\ncontent-length: 29\r\n\
+    connection: close\r\n\r\nthere are enough connections\n";
+
+/// Answers a client that there is no room for.
+pub(super) async fn turn_away(mut stream: ClientStream) {
+    // One that does not even read is not waited for.
+    if let Ok(Ok(())) = timeout(LINGER, stream.write_all(FULL)).await {
+        close(stream).await;
+    }
+}
+
 /// Answers a request whose head does not come to an end.
 pub(super) async fn time_out(mut stream: ClientStream) {
     // A client that does not even read has had its time.

@@ -29,8 +29,12 @@ pub(crate) enum Limit {
     Connections,
     /// Requests that could be read in two ways.
     Framing,
+    /// Connections of one Gateway at once.
+    GatewayConnections,
     /// Heads that are too large.
     Head,
+    /// PROXY headers that are missing, bad or late.
+    ProxyHeader,
     /// HTTP/2 requests that are given up at once.
     Resets,
     /// Bodies that come too slowly.
@@ -41,15 +45,25 @@ pub(crate) enum Limit {
 
 impl Limit {
     /// All of them, in the order of their numbers.
-    pub(super) const ALL: [Self; 6] =
-        [Self::Connections, Self::Framing, Self::Head, Self::Resets, Self::SlowBody, Self::SlowHead];
+    pub(super) const ALL: [Self; 8] = [
+        Self::Connections,
+        Self::Framing,
+        Self::GatewayConnections,
+        Self::Head,
+        Self::ProxyHeader,
+        Self::Resets,
+        Self::SlowBody,
+        Self::SlowHead,
+    ];
 
     /// As it is called in metrics.
     pub(super) fn name(self) -> &'static str {
         match self {
             Self::Connections => "connections",
             Self::Framing => "framing",
+            Self::GatewayConnections => "gateway_connections",
             Self::Head => "head",
+            Self::ProxyHeader => "proxy_header",
             Self::Resets => "resets",
             Self::SlowBody => "slow_body",
             Self::SlowHead => "slow_head",
@@ -90,7 +104,7 @@ mod tests {
                 hits.count(limit);
             }
         }
-        assert_eq!(Limit::ALL.map(|limit| hits.of(limit)), [1, 2, 3, 4, 5, 6]);
+        assert_eq!(Limit::ALL.map(|limit| hits.of(limit)), [1, 2, 3, 4, 5, 6, 7, 8]);
     }
 
     #[test]

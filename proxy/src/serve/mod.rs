@@ -3,12 +3,14 @@
 //! The control thread (this module, [`plane`], [`listener`], [`stream`]) accepts connections and hands them out; each
 //! [`worker`] has a thread of its own. They share nothing but counters, the snapshot and messages.
 
+mod access_log;
 mod accounts;
 mod admin;
 mod client;
 pub(crate) mod connection;
 pub(crate) mod counters;
 mod drain;
+pub(crate) mod edges;
 mod exporter;
 mod folder;
 mod goodbye;
@@ -18,7 +20,9 @@ mod listener;
 mod open;
 pub(crate) mod patience;
 mod plane;
+mod proxied;
 mod secure;
+pub(crate) mod spans;
 mod state;
 mod stream;
 mod tcp;
@@ -40,6 +44,7 @@ use tokio::signal::unix::{SignalKind, signal};
 use tokio::task::LocalSet;
 use tokio::time::MissedTickBehavior;
 
+use access_log::AccessLog;
 use plane::Plane;
 use state::StateFile;
 
@@ -102,7 +107,8 @@ pub async fn run(args: Args) -> anyhow::Result<()> {
 
 async fn serve(args: Args) -> anyhow::Result<()> {
     let workers = args.workers.or_else(|| std::thread::available_parallelism().ok().map(Into::into)).unwrap_or(1);
-    let plane = Plane::start(workers.max(1), args.bind).context("cannot start the workers")?;
+    let log = AccessLog::start(std::io::stdout()).context("cannot start the access log")?;
+    let plane = Plane::start(workers.max(1), args.bind, log).context("cannot start the workers")?;
     let mut stop = signal(SignalKind::terminate())?;
     let mut interrupt = signal(SignalKind::interrupt())?;
     admin::start(args.admin, &plane).await.with_context(|| format!("cannot listen on {}", args.admin))?;
@@ -120,7 +126,10 @@ async fn serve(args: Args) -> anyhow::Result<()> {
         timeout: Duration::from_secs(args.drain_timeout),
     };
     tokio::select! {
-        () = drain::drain(&plane, times) => Ok(()),
+        () = drain::drain(&plane, times) => {
+            plane.log.flush().await;
+            Ok(())
+        }
         // Configuration still arrives while we drain: a rollback must reach us as long as we serve.
         ended = source => ended,
         _ = stop.recv() => anyhow::bail!("told to stop a second time"),

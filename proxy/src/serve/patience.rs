@@ -1,5 +1,7 @@
 //! How long a client may keep a connection waiting: one pure function for connections and one for bodies on their way in.
 
+use sluice_proxy_core::model::Limits;
+
 use super::connection::{Order, Phase};
 
 /// Seconds that a client has for the head of a request once it has begun.
@@ -29,20 +31,39 @@ pub(super) struct Waiting {
     pub(super) leaving: bool,
 }
 
+/// What a Gateway may choose of it, in seconds.
+#[derive(Clone, Copy, Debug)]
+pub(super) struct Patience {
+    head: u32,
+    idle_http1: u32,
+    idle_http2: u32,
+}
+
+impl Patience {
+    /// As these limits say, and otherwise as it is by default.
+    pub(super) fn of(limits: &Limits) -> Self {
+        Self {
+            head: limits.head_seconds.unwrap_or(HEAD_SECONDS),
+            idle_http1: limits.idle_seconds.unwrap_or(IDLE_SECONDS_HTTP1),
+            idle_http2: limits.idle_seconds.unwrap_or(IDLE_SECONDS_HTTP2),
+        }
+    }
+}
+
 /// What is to become of a connection; none lets it go on.
-pub(super) fn verdict(waiting: Waiting) -> Option<Order> {
+pub(super) fn verdict(waiting: Waiting, chosen: Patience) -> Option<Order> {
     let Waiting { phase, http2, requests, seconds, leaving } = waiting;
     let patience = if phase == Phase::Tunnel { SILENT_SECONDS } else { STALLED_SECONDS };
     if requests > 0 && seconds >= patience {
         return Some(Order::Abort);
     }
     if http2 {
-        let idle = requests == 0 && seconds >= IDLE_SECONDS_HTTP2;
+        let idle = requests == 0 && seconds >= chosen.idle_http2;
         return (idle || leaving).then_some(Order::Finish);
     }
     match phase {
-        Phase::Head if seconds >= HEAD_SECONDS => Some(Order::Abort),
-        Phase::Idle if seconds >= IDLE_SECONDS_HTTP1 => Some(Order::Finish),
+        Phase::Head if seconds >= chosen.head => Some(Order::Abort),
+        Phase::Idle if seconds >= chosen.idle_http1 => Some(Order::Finish),
         Phase::Busy | Phase::Head | Phase::Idle | Phase::Tunnel => None,
     }
 }
@@ -57,8 +78,8 @@ pub(crate) fn is_too_slow(waited: u32, received: u64) -> bool {
 #[cfg(test)]
 mod tests {
     use super::{
-        BODY_RATE, BODY_SECONDS, HEAD_SECONDS, IDLE_SECONDS_HTTP1, IDLE_SECONDS_HTTP2, SILENT_SECONDS, STALLED_SECONDS,
-        Waiting, is_too_slow, verdict,
+        BODY_RATE, BODY_SECONDS, HEAD_SECONDS, IDLE_SECONDS_HTTP1, IDLE_SECONDS_HTTP2, Limits, Patience,
+        SILENT_SECONDS, STALLED_SECONDS, Waiting, is_too_slow, verdict,
     };
     use crate::serve::connection::{Order, Phase};
 
@@ -75,14 +96,28 @@ mod tests {
             (Phase::Busy, true, 3, STALLED_SECONDS, Order::Abort),
         ];
         for (phase, http2, requests, limit, order) in cases {
-            let at = |seconds| verdict(Waiting { phase, http2, requests, seconds, leaving: false });
+            let chosen = Patience::of(&Limits::default());
+            let at = |seconds| verdict(Waiting { phase, http2, requests, seconds, leaving: false }, chosen);
             assert_eq!((at(limit - 1), at(limit)), (None, Some(order)), "{phase:?} {http2}");
         }
     }
 
     #[test]
+    fn a_gateway_chooses_how_long_heads_take_and_connections_are_idle() {
+        let limits = Limits { head_seconds: Some(3), idle_seconds: Some(7), ..Limits::default() };
+        for (phase, http2, limit) in [(Phase::Head, false, 3), (Phase::Idle, false, 7), (Phase::Idle, true, 7)] {
+            let at = |seconds| {
+                let waiting = Waiting { phase, http2, requests: 0, seconds, leaving: false };
+                verdict(waiting, Patience::of(&limits)).is_some()
+            };
+            assert_eq!((at(limit - 1), at(limit)), (false, true), "{phase:?} {http2}");
+        }
+    }
+
+    #[test]
     fn who_is_asked_to_leave_is_told_at_once_by_http2_and_with_the_next_response_by_http1() {
-        let at = |http2| verdict(Waiting { phase: Phase::Idle, http2, requests: 0, seconds: 0, leaving: true });
+        let chosen = Patience::of(&Limits::default());
+        let at = |http2| verdict(Waiting { phase: Phase::Idle, http2, requests: 0, seconds: 0, leaving: true }, chosen);
         assert_eq!((at(true), at(false)), (Some(Order::Finish), None));
     }
 

@@ -14,7 +14,9 @@ use sluice_proxy_core::table::{BuildError, Compiler, Snapshot};
 use tokio::net::TcpListener;
 use tokio::sync::{oneshot, watch};
 
+use super::access_log::AccessLog;
 use super::accounts::Accounts;
+use super::edges::Edges;
 use super::limits::Limit;
 use super::listener::{self, Accepting};
 use super::worker::{Message, Served, WorkerHandle};
@@ -74,9 +76,11 @@ pub(crate) struct Plane {
     /// Number of the update that is served.
     pub(super) update: Cell<u64>,
     pub(super) stage: watch::Sender<Stage>,
+    pub(super) log: AccessLog,
     bind: Option<IpAddr>,
     acceptors: RefCell<Arc<Acceptors>>,
     connectors: RefCell<Arc<Connectors>>,
+    edges: RefCell<Arc<Edges>>,
     listeners: RefCell<HashMap<u16, Accepting>>,
     /// UDP ports, each of which has a socket in every worker.
     datagrams: RefCell<BTreeSet<u16>>,
@@ -98,9 +102,9 @@ pub(super) struct Snapshots {
 
 impl Plane {
     /// Starts the workers. Needs a `LocalSet`.
-    pub(crate) fn start(workers: usize, bind: Option<IpAddr>) -> io::Result<Rc<Self>> {
+    pub(crate) fn start(workers: usize, bind: Option<IpAddr>, log: AccessLog) -> io::Result<Rc<Self>> {
         let most_flows = listener::most_flows() / workers.max(1);
-        let start = |number| WorkerHandle::start(number, most_flows);
+        let start = |number| WorkerHandle::start(number, most_flows, log.clone());
         let workers: Vec<_> = (0..workers).map(start).collect::<io::Result<_>>()?;
         Ok(Rc::new(Self {
             workers: workers.into(),
@@ -110,9 +114,11 @@ impl Plane {
             snapshots: RefCell::default(),
             update: Cell::new(0),
             stage: watch::Sender::new(Stage::Starting),
+            log,
             bind,
             acceptors: RefCell::default(),
             connectors: RefCell::default(),
+            edges: RefCell::default(),
             listeners: RefCell::default(),
             datagrams: RefCell::default(),
         }))
@@ -125,10 +131,12 @@ impl Plane {
         let bound = self.bind_new(&snapshot)?;
         let acceptors = Arc::new(self.acceptors.borrow().next(&snapshot));
         let connectors = self.connectors.borrow().next(&snapshot);
-        let next = Served { snapshot: Arc::clone(&snapshot), acceptors, connectors };
+        let edges = Arc::new(self.edges.borrow().next(&snapshot));
+        let next = Served { snapshot: Arc::clone(&snapshot), acceptors, connectors, edges };
         self.swap(&next).await?;
         *self.acceptors.borrow_mut() = next.acceptors;
         *self.connectors.borrow_mut() = next.connectors;
+        *self.edges.borrow_mut() = next.edges;
         self.listen(bound, &snapshot);
         let mut snapshots = self.snapshots.borrow_mut();
         let earlier = std::mem::replace(&mut snapshots.current, snapshot);
@@ -234,6 +242,11 @@ impl Plane {
     /// UDP flows that made room for newer ones.
     pub(super) fn evicted_flows(&self) -> u64 {
         self.workers.iter().map(|worker| worker.load.evicted.load(Relaxed)).sum()
+    }
+
+    /// Spans that no collector took.
+    pub(super) fn lost_spans(&self) -> u64 {
+        self.workers.iter().map(|worker| worker.load.lost_spans.load(Relaxed)).sum()
     }
 
     /// Connections that are open.

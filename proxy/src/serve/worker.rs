@@ -17,9 +17,12 @@ use tokio::runtime::LocalOptions;
 use tokio::sync::{mpsc, oneshot};
 use tokio::time::MissedTickBehavior;
 
+use super::access_log::AccessLog;
 use super::connection::{self, Connection};
 use super::counters::{BUCKETS, WorkerCells};
+use super::edges::Edges;
 use super::limits::Hits;
+use super::spans::Spans;
 use super::udp::Flows;
 use super::wire::SCRATCH;
 use crate::request::failure::Failure;
@@ -78,6 +81,8 @@ pub(crate) struct Load {
     pub(crate) evicted: AtomicU64,
     /// Limits that clients met.
     pub(crate) hits: Hits,
+    /// Spans that no collector took.
+    pub(crate) lost_spans: AtomicU64,
 }
 
 /// The control thread's end of a worker. Dropping it stops the worker.
@@ -90,14 +95,16 @@ pub(crate) struct WorkerHandle {
 
 impl WorkerHandle {
     /// Starts a worker.
-    pub(crate) fn start(number: usize, most_flows: usize) -> std::io::Result<Self> {
+    pub(crate) fn start(number: usize, most_flows: usize, log: AccessLog) -> std::io::Result<Self> {
         let (messages, inbox) = mpsc::unbounded_channel();
         let (cells, load) = (Arc::<WorkerCells>::default(), Arc::<Load>::default());
         let (worker_cells, worker_load) = (Arc::clone(&cells), Arc::clone(&load));
         let runtime =
             move || tokio::runtime::Builder::new_current_thread().enable_all().build_local(LocalOptions::default());
         std::thread::Builder::new().name(format!("worker-{number}")).spawn(move || match runtime() {
-            Ok(runtime) => runtime.block_on(Worker::run(inbox, worker_cells, worker_load, most_flows)),
+            Ok(runtime) => {
+                runtime.block_on(Worker::run(inbox, Worker::new(worker_cells, worker_load, most_flows, log)))
+            }
             // Its inbox is gone with it, which the control thread sees at the first swap.
             Err(error) => tracing::error!(%error, "Cannot start a worker"),
         })?;
@@ -113,6 +120,8 @@ pub(crate) struct Worker {
     pub(crate) in_flight: RefCell<Slab<(CellId, Instant)>>,
     pub(super) flows: Flows,
     pub(crate) load: Arc<Load>,
+    pub(crate) log: AccessLog,
+    pub(crate) spans: Spans,
     pub(crate) pools: Pools,
     /// Copies of requests that are on their way.
     pub(crate) copies: Cell<u32>,
@@ -132,6 +141,7 @@ pub(crate) struct Served {
     pub(crate) snapshot: Arc<Snapshot>,
     pub(crate) acceptors: Arc<Acceptors>,
     pub(crate) connectors: Arc<Connectors>,
+    pub(crate) edges: Arc<Edges>,
 }
 
 impl Served {
@@ -184,13 +194,15 @@ struct Drain {
 }
 
 impl Worker {
-    fn new(cells: Arc<WorkerCells>, load: Arc<Load>, most_flows: usize) -> Self {
+    fn new(cells: Arc<WorkerCells>, load: Arc<Load>, most_flows: usize, log: AccessLog) -> Self {
         Self {
             cells,
             connections: RefCell::default(),
             in_flight: RefCell::default(),
             flows: Flows::new(most_flows),
             load,
+            log,
+            spans: Spans::default(),
             pools: Pools::default(),
             copies: Cell::new(0),
             scratch: RefCell::new(vec![0; SCRATCH].into()),
@@ -201,13 +213,8 @@ impl Worker {
         }
     }
 
-    async fn run(
-        mut inbox: mpsc::UnboundedReceiver<Message>,
-        cells: Arc<WorkerCells>,
-        load: Arc<Load>,
-        most_flows: usize,
-    ) {
-        let worker = Rc::new(Self::new(cells, load, most_flows));
+    async fn run(mut inbox: mpsc::UnboundedReceiver<Message>, worker: Self) {
+        let worker = Rc::new(worker);
         let mut seconds = tokio::time::interval(Duration::from_secs(1));
         seconds.set_missed_tick_behavior(MissedTickBehavior::Delay);
         let started = Instant::now();
@@ -252,16 +259,17 @@ impl Worker {
         }
     }
 
-    fn tick(&self, now: u32) {
+    fn tick(self: &Rc<Self>, now: u32) {
         self.now.set(now);
         self.pools.sweep(now);
         self.flows.sweep(now);
+        self.spans.send(self);
         for (_, connection) in &*self.connections.borrow() {
             connection.sweep(now);
         }
     }
 
-    fn drain(&self, spread: u32) {
+    fn drain(self: &Rc<Self>, spread: u32) {
         let drain = Drain { since: self.now(), spread };
         self.draining.set(Some(drain));
         for (_, connection) in &*self.connections.borrow() {

@@ -28,6 +28,9 @@ pub struct Listener {
     /// Id of the certificate that backends which are spoken to in TLS are shown.
     #[serde(default, skip_serializing_if = "Option::is_none")]
     pub identity: Option<String>,
+    /// Id of what its Gateway asks for beyond its listeners. Those of one port name the same.
+    #[serde(default, skip_serializing_if = "Option::is_none")]
+    pub gateway: Option<String>,
 }
 
 impl Listener {
@@ -41,6 +44,7 @@ impl Listener {
             hostname: None,
             termination: None,
             identity: None,
+            gateway: None,
         }
     }
 }

@@ -63,6 +63,7 @@ struct Changes<'a> {
     backends: Vec<(String, Option<&'a model::Backend>)>,
     backend_tls: Vec<(String, Option<&'a model::BackendTls>)>,
     certificates: Vec<(String, Option<&'a model::Certificate>)>,
+    gateways: Vec<(String, Option<&'a model::Gateway>)>,
     gone: Vec<String>,
     routes: Vec<Prepared<'a>>,
 }
@@ -89,6 +90,7 @@ impl Compiler {
         }
         put_all(&mut next.backend_tls, &prepared.backend_tls);
         put_all(&mut next.certificates, &prepared.certificates);
+        put_all(&mut next.gateways, &prepared.gateways);
         self.put_routes(&mut next, prepared);
         self.current = next.clone();
         Ok(next)
@@ -104,10 +106,12 @@ impl Compiler {
         let backends = self.current.backends.iter().map(|backend| format!("backend/{}", backend.id));
         let listeners = self.listeners.keys().map(|id| format!("listener/{id}"));
         let certificates = self.current.certificates.keys().map(|id| format!("certificate/{id}"));
+        let gateways = self.current.gateways.keys().map(|id| format!("gateway/{id}"));
         let tls = self.current.backend_tls.keys().map(|id| format!("backend-tls/{id}"));
         backends
             .chain(tls)
             .chain(certificates)
+            .chain(gateways)
             .chain(listeners)
             .chain(self.routes.keys().map(|id| format!("route/{id}")))
     }
@@ -132,6 +136,7 @@ impl Compiler {
                 (Some(Resource::Certificate(certificate)), _) => {
                     prepared.certificates.push((certificate.id.clone(), Some(certificate)));
                 }
+                (Some(Resource::Gateway(gateway)), _) => prepared.gateways.push((gateway.id.clone(), Some(gateway))),
                 (Some(Resource::Listener(listener)), _) => drop(listeners.insert(listener.id.clone(), Some(listener))),
                 (Some(Resource::Route(route)), _) => {
                     if self.routes.get(route.id.as_str()).is_none_or(|known| known.source != *route) {
@@ -142,6 +147,7 @@ impl Compiler {
                 (None, Some(("backend", id))) => prepared.backends.push((id.to_owned(), None)),
                 (None, Some(("backend-tls", id))) => prepared.backend_tls.push((id.to_owned(), None)),
                 (None, Some(("certificate", id))) => prepared.certificates.push((id.to_owned(), None)),
+                (None, Some(("gateway", id))) => prepared.gateways.push((id.to_owned(), None)),
                 (None, Some(("listener", id))) => drop(listeners.insert(id.to_owned(), None)),
                 (None, Some(("route", id))) => prepared.gone.push(id.to_owned()),
                 (None, _) => {}

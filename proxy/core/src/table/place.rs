@@ -15,11 +15,18 @@ pub(super) type Listeners = BTreeMap<String, Listener>;
 /// Refuses listeners that cannot be told apart.
 pub(super) fn check_listeners(listeners: &Listeners) -> Result<(), BuildError> {
     let mut taken = Taken::default();
-    for Listener { id, bind_port, protocol, hostname, .. } in listeners.values() {
+    let mut gateways = BTreeMap::new();
+    for listener in listeners.values() {
+        let Listener { id, bind_port, protocol, hostname, gateway, .. } = listener;
         let refuse = |problem| BuildError { resource: format!("listener/{id}"), problem };
         taken
             .take(*protocol, *bind_port, hostname.as_deref(), id)
             .map_err(|(clash, other)| refuse(Problem::ListenerConflict(other, clash.what())))?;
+        // What is asked for holds from the first byte of a connection on, when only its port is known.
+        let (first, of_port) = gateways.entry(place(listener)).or_insert((id, gateway));
+        if *of_port != gateway {
+            return Err(refuse(Problem::ListenerConflict((*first).clone(), "the same port and other parameters")));
+        }
     }
     Ok(())
 }
@@ -42,7 +49,11 @@ impl<'a> Placing<'a> {
     pub(super) fn clear(&mut self) {
         let mut ports = BTreeMap::<(Transport, u16), Port>::new();
         for listener in self.listeners.values() {
-            let free = || Port { sharing: listener.protocol.sharing(), listeners: Hosts::default() };
+            let free = || Port {
+                sharing: listener.protocol.sharing(),
+                gateway: listener.gateway.as_deref().map(Arc::from),
+                listeners: Hosts::default(),
+            };
             let port = ports.entry(place(listener)).or_insert_with(free);
             *port.listeners.entry(listener.hostname.as_deref()) = Arc::new(ListenerTable {
                 id: listener.id.as_str().into(),

@@ -1,6 +1,7 @@
 //! Which rule a request finds, by tables; and that no resources make building panic.
 
 mod changes;
+mod gateways;
 mod passing;
 
 use http::Request;

@@ -2,18 +2,15 @@
 
 use std::collections::BTreeSet;
 
+use sluice_proxy_core::cidr::Cidr;
+
 use super::{Finding, findings, news};
-use crate::control::{
-    files,
-    golden::Case,
-    ports::PortAllocations,
-    translate::{address::AddressPool, translate},
-};
+use crate::control::{files, golden::Case, ports::PortAllocations, translate::translate};
 
 fn of(manifests: &str) -> Vec<Finding> {
     let controller = "sluice.dev/gateway-controller";
     let mut objects = files::parse(manifests).unwrap();
-    objects.address_pools = AddressPool::EVERYTHING.to_vec();
+    objects.address_pools = Cidr::EVERYTHING.to_vec();
     findings(&objects, &translate(&objects, &PortAllocations::identity(), controller), controller).unwrap()
 }
 

@@ -68,14 +68,25 @@ pub fn id(reference: &HttpBackendRef, from: Referrer<'_>) -> String {
     format!("{namespace}/{}:{}{}", reference.name, reference.port.unwrap_or_default(), suffix(from.kind))
 }
 
-/// The Service that a reference names, if it names one.
-pub fn service_of(reference: &HttpBackendRef, from: Referrer<'_>) -> Name {
-    Name::new(reference.namespace.as_deref().unwrap_or(from.namespace), &reference.name)
+/// The Service that a reference from a namespace names, if it names one.
+pub fn service_of(reference: &HttpBackendRef, namespace: &str) -> Name {
+    Name::new(reference.namespace.as_deref().unwrap_or(namespace), &reference.name)
 }
 
 /// Resolves a reference of a route, or says as a condition why it cannot be used. Permission is asked
 /// for before existence, so that a route cannot find out what exists in another namespace.
 pub fn resolve(reference: &HttpBackendRef, from: Referrer<'_>, objects: &Objects) -> Result<ServiceRef, Condition> {
+    let route = From { group: GROUP, kind: from.kind.name(), namespace: from.namespace };
+    resolve_as(reference, route, from.kind, objects)
+}
+
+/// The same for a reference of any object, which uses the port as a kind of route does.
+pub fn resolve_as(
+    reference: &HttpBackendRef,
+    from: From<'_>,
+    used: RouteKind,
+    objects: &Objects,
+) -> Result<ServiceRef, Condition> {
     let no = |reason, message| Err(Condition::no(RESOLVED_REFS, reason, message));
     let group = reference.group.as_deref().unwrap_or_default();
     let kind = reference.kind.as_deref().unwrap_or("Service");
@@ -83,10 +94,9 @@ pub fn resolve(reference: &HttpBackendRef, from: Referrer<'_>, objects: &Objects
         let shown = if group.is_empty() { "core" } else { group };
         return no("InvalidKind", format!("backends of kind {kind} in group {shown} are not supported; Service is"));
     }
-    let service = service_of(reference, from);
-    let route = From { group: GROUP, kind: from.kind.name(), namespace: from.namespace };
+    let service = service_of(reference, from.namespace);
     let to = To { group, kind, namespace: &service.namespace, name: &service.name };
-    if !reference::permitted(objects, route, to) {
+    if !reference::permitted(objects, from, to) {
         return no("RefNotPermitted", format!("no ReferenceGrant permits the reference to Service {service}"));
     }
     let Some(object) = objects.services.get(&service) else {
@@ -99,11 +109,11 @@ pub fn resolve(reference: &HttpBackendRef, from: Referrer<'_>, objects: &Objects
     let Some(wanted) = reference.port else {
         return no("BackendNotFound", format!("the reference to Service {service} names no port"));
     };
-    let found = u16::try_from(wanted).ok().filter(|port| port_of(object, *port, from.kind).is_some());
+    let found = u16::try_from(wanted).ok().filter(|port| port_of(object, *port, used).is_some());
     let Some(port) = found else {
-        return no("BackendNotFound", format!("Service {service} has no {} port {wanted}", transport(from.kind)));
+        return no("BackendNotFound", format!("Service {service} has no {} port {wanted}", transport(used)));
     };
-    Ok(ServiceRef { service, port, kind: from.kind })
+    Ok(ServiceRef { service, port, kind: used })
 }
 
 /// The port of a Service with its endpoints.

@@ -2,7 +2,10 @@
 
 use crate::control::{
     objects::Objects,
-    translate::conditions::{ACCEPTED, Condition},
+    translate::{
+        conditions::Condition,
+        parameters::{self, Parameters},
+    },
 };
 
 /// Features of the conformance suite that this implementation has, in the order that the specification asks for.
@@ -68,18 +71,20 @@ pub struct ClassPlan {
     pub generation: i64,
     /// Whether its Gateways are served.
     pub accepted: Condition,
+    /// What it asks for all of them.
+    pub parameters: Option<Parameters>,
 }
 
 /// Plans for the classes that name this controller.
 pub fn plans(objects: &Objects, controller: &str) -> Vec<ClassPlan> {
     let ours = objects.classes.iter().filter(|class| class.spec.controller_name == controller);
-    ours.map(|class| ClassPlan {
-        name: class.metadata.name.clone().unwrap_or_default(),
-        generation: class.metadata.generation.unwrap_or_default(),
-        accepted: match class.spec.parameters_ref {
-            None => Condition::accepted(),
-            Some(_) => Condition::no(ACCEPTED, "InvalidParameters", "spec.parametersRef is not supported"),
-        },
+    ours.map(|class| {
+        let (accepted, parameters) = match parameters::of_class(class, objects) {
+            Ok(parameters) => (Condition::accepted(), parameters),
+            Err(refusal) => (refusal, None),
+        };
+        let name = class.metadata.name.clone().unwrap_or_default();
+        ClassPlan { name, generation: class.metadata.generation.unwrap_or_default(), accepted, parameters }
     })
     .collect()
 }

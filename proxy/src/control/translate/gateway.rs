@@ -19,6 +19,7 @@ use crate::control::{
         conditions::{ACCEPTED, CONFLICTED, Condition},
         host,
         listener_set::{self, Sets},
+        parameters::{self, Asked, Collector},
         protocol::{self, Merged},
         reference::From,
         tls,
@@ -48,6 +49,10 @@ pub struct GatewayPlan {
     pub allowed_sets: Result<Namespaces, String>,
     /// How many ListenerSets it has that are accepted.
     pub attached_sets: usize,
+    /// What it asks for beyond its listeners; none where that is nothing, or it is not accepted.
+    pub parameters: Option<model::Gateway>,
+    /// Who is to take its spans.
+    pub collector: Option<Collector>,
     /// Labels for its Service.
     pub labels: BTreeMap<String, String>,
     /// Annotations for its Service.
@@ -144,7 +149,7 @@ pub fn plans(objects: &Objects, classes: &[ClassPlan], ports: &PortAllocations) 
     let mut taken = Taken::default();
     let sets = listener_set::by_gateway(objects);
     ours(objects, classes)
-        .map(|(name, gateway)| (name.clone(), plan(name, gateway, &sets, objects, ports, &mut taken)))
+        .map(|(name, gateway, class)| (name.clone(), plan((name, gateway, class), &sets, objects, ports, &mut taken)))
         .collect()
 }
 
@@ -152,7 +157,7 @@ pub fn plans(objects: &Objects, classes: &[ClassPlan], ports: &PortAllocations) 
 pub fn wanted_ports(objects: &Objects, classes: &[ClassPlan]) -> BTreeSet<GatewayPort> {
     let sets = listener_set::by_gateway(objects);
     ours(objects, classes)
-        .flat_map(|(name, gateway)| {
+        .flat_map(|(name, gateway, _)| {
             let allowed = listener_set::allowed(gateway, &name.namespace);
             let of_sets = listener_set::taken(name, &allowed, &sets, objects).flat_map(|(_, set)| &set.spec.listeners);
             let all = gateway.spec.listeners.iter().chain(of_sets);
@@ -162,26 +167,30 @@ pub fn wanted_ports(objects: &Objects, classes: &[ClassPlan]) -> BTreeSet<Gatewa
         .collect()
 }
 
-fn ours<'a>(objects: &'a Objects, classes: &[ClassPlan]) -> impl Iterator<Item = (&'a Name, &'a Gateway)> {
-    let accepted: BTreeSet<_> = classes.iter().filter(|class| class.accepted.holds).map(|c| c.name.clone()).collect();
-    objects
-        .gateways
-        .iter()
-        .filter(move |(_, gateway)| accepted.contains(&gateway.spec.gateway_class_name))
-        .filter(|(_, gateway)| gateway.metadata.deletion_timestamp.is_none())
-        .map(|(name, gateway)| (name, &**gateway))
+/// A Gateway with its name and its class.
+type Ours<'a> = (&'a Name, &'a Gateway, &'a ClassPlan);
+
+fn ours<'a>(objects: &'a Objects, classes: &'a [ClassPlan]) -> impl Iterator<Item = Ours<'a>> {
+    let accepted: BTreeMap<_, _> =
+        classes.iter().filter(|class| class.accepted.holds).map(|class| (class.name.as_str(), class)).collect();
+    let lives = |gateway: &&Gateway| gateway.metadata.deletion_timestamp.is_none();
+    objects.gateways.iter().filter_map(move |(name, gateway)| {
+        let class = accepted.get(gateway.spec.gateway_class_name.as_str())?;
+        Some(&**gateway).filter(lives).map(|gateway| (name, gateway, *class))
+    })
 }
 
 fn plan(
-    name: &Name,
-    gateway: &Gateway,
+    (name, gateway, class): Ours<'_>,
     sets: &Sets<'_>,
     objects: &Objects,
     ports: &PortAllocations,
     taken: &mut Taken<Name>,
 ) -> GatewayPlan {
     let infrastructure = gateway.spec.infrastructure.clone().unwrap_or_default();
-    let refused = refusal(gateway);
+    let asked = parameters::of_gateway(name, gateway, class.parameters.as_ref(), objects);
+    let refused = asked.as_ref().err().cloned().or_else(|| refusal(gateway));
+    let Asked { settings: parameters, collector } = asked.ok().filter(|_| refused.is_none()).unwrap_or_default();
     let allowed_sets = listener_set::allowed(gateway, &name.namespace);
     let mut merged = Merged::default();
     merged.add(of_object(gateway, name, None, &gateway.spec.listeners, objects));
@@ -194,11 +203,16 @@ fn plan(
     let mut listeners = merged.listeners;
     for plan in &mut listeners {
         if refused.is_none() && plan.is_servable() {
-            publish(plan, name, ports, taken);
+            publish(plan, name, parameters.is_some(), ports, taken);
         }
     }
     let owner = From { group: GROUP, kind: "Gateway", namespace: &name.namespace };
-    let (identity, resolved) = tls::identity(gateway, owner, objects).unzip();
+    let (identity, mut resolved) = tls::identity(gateway, owner, objects).unzip();
+    if let Some(Collector { found: Err(problem), .. }) = &collector
+        && resolved.as_ref().is_none_or(|resolved| resolved.holds)
+    {
+        resolved = Some(problem.clone());
+    }
     if let Some(Some(identity)) = identity {
         tls::show(&identity, &mut listeners);
     }
@@ -215,6 +229,8 @@ fn plan(
         sets: places,
         allowed_sets,
         attached_sets: 0,
+        parameters,
+        collector,
         labels: infrastructure.labels,
         annotations: infrastructure.annotations,
     }
@@ -241,7 +257,13 @@ fn of_object(
 }
 
 /// Gives the listener its resource, or says why data planes cannot bind it.
-fn publish(plan: &mut ListenerPlan, gateway: &Name, ports: &PortAllocations, taken: &mut Taken<Name>) {
+fn publish(
+    plan: &mut ListenerPlan,
+    gateway: &Name,
+    has_parameters: bool,
+    ports: &PortAllocations,
+    taken: &mut Taken<Name>,
+) {
     let Some(protocol) = plan.protocol else { return };
     let Some(bind_port) = ports.get(gateway, plan.port) else {
         plan.accepted =
@@ -259,14 +281,11 @@ fn publish(plan: &mut ListenerPlan, gateway: &Name, ports: &PortAllocations, tak
     };
     let (hostname, termination) = (plan.hostname.clone(), plan.termination.clone());
     let (port, identity) = (plan.port, None);
-    plan.resource = Some(model::Listener { id, bind_port, port, protocol, hostname, termination, identity });
+    let gateway = has_parameters.then(|| gateway.to_string());
+    plan.resource = Some(model::Listener { id, bind_port, port, protocol, hostname, termination, identity, gateway });
 }
 
 fn refusal(gateway: &Gateway) -> Option<Condition> {
-    if gateway.spec.infrastructure.as_ref().is_some_and(|wanted| wanted.parameters_ref.is_some()) {
-        let message = "spec.infrastructure.parametersRef is not supported";
-        return Some(Condition::no(ACCEPTED, "InvalidParameters", message));
-    }
     let types = gateway.spec.addresses.iter().map(|address| address.type_.as_deref().unwrap_or("IPAddress"));
     let unsupported = types.into_iter().find(|kind| *kind != "IPAddress")?;
     let message = format!("spec.addresses: addresses of type {unsupported} are not supported");

@@ -7,8 +7,8 @@
 //! | a route | the route, the counts of its listeners, and backends that come into use or go out of it |
 //! | anything else | everything |
 //!
-//! A route or a Service can bear on others in two ways that are not followed: routes of two kinds take hosts from each
-//! other, and a policy tells of the Gateways whose routes lead to it. Where one of these is at hand, everything is translated
+//! A route or a Service can bear on others in three ways that are not followed: routes of two kinds take hosts from each
+//! other, a policy tells of the Gateways whose routes lead to it, and a Gateway of the Service that its spans go to. Where one of these is at hand, everything is translated
 //! anew as well. So [`translate`](super::translate) stays the only place that says what objects come to; that both come to
 //! the same is what the test of this module shows.
 
@@ -28,6 +28,7 @@ use crate::control::{
         backend::{self, ServiceRef},
         backend_tls::Policies,
         host,
+        parameters::Collector,
         rivals::{self, Rivals},
         route::{self, Place, Reach},
         whole,
@@ -52,6 +53,8 @@ pub struct Index {
     used: BTreeMap<ServiceRef, usize>,
     /// Services that policies are for.
     targets: BTreeSet<Name>,
+    /// Services that Gateways' spans go to.
+    collectors: BTreeSet<Name>,
 }
 
 impl Index {
@@ -69,6 +72,14 @@ impl Index {
             *self.used.entry(backend.clone()).or_default() += 1;
         }
         self.routes.insert(name, reach);
+    }
+
+    /// Notes where the spans of a Gateway go.
+    pub fn collect(&mut self, collector: &Collector) {
+        self.collectors.insert(collector.service.clone());
+        if let Ok(used) = &collector.found {
+            *self.used.entry(used.clone()).or_default() += 1;
+        }
     }
 
     /// Forgets a route, and returns what it had to do with.
@@ -131,7 +142,8 @@ impl Translator {
 
     /// Translates anew what the changes bear on. False, with the work half done, where that is not known.
     fn follow(&mut self, changes: &Changes, objects: &Objects) -> bool {
-        if changes.services.iter().any(|service| self.index.targets.contains(service)) {
+        let Index { targets, collectors, .. } = &self.index;
+        if changes.services.iter().any(|service| targets.contains(service) || collectors.contains(service)) {
             return false;
         }
         let naming = changes.services.iter().filter_map(|service| self.index.naming.get(service)).flatten();

@@ -121,7 +121,7 @@ impl<'a> Rules<'a> {
 
     /// Notes a reference to a backend; returns whether it can be used.
     fn refer(&mut self, reference: &HttpBackendRef) -> bool {
-        self.named.insert(backend::service_of(reference, self.from));
+        self.named.insert(backend::service_of(reference, self.from.namespace));
         let resolved = backend::resolve(reference, self.from, self.objects);
         let valid = resolved.is_ok();
         match resolved {

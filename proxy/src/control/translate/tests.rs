@@ -85,6 +85,7 @@ cases!(
     l4,
     listener_sets,
     listeners,
+    parameters,
     rules,
     tls_routes,
     unsupported

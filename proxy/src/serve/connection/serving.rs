@@ -62,7 +62,7 @@ async fn serve_http1(
     let service = service_fn(|request| request::handle(Rc::clone(worker), Rc::clone(connection), request));
     let mut serving = http1::Builder::new()
         .max_headers(framing::MAX_FIELDS)
-        .max_header_size(framing::MAX_HEAD_BYTES)
+        .max_header_size(connection.limits.head_bytes.unwrap_or(framing::MAX_HEAD_BYTES))
         .max_buf_size(BUFFER)
         .serve_connection(wire, service);
     let mut aborted = false;
@@ -109,10 +109,10 @@ async fn serve_http2(worker: &Rc<Worker>, wire: Wire, connection: &Rc<Connection
     let service = service_fn(|request| request::handle(Rc::clone(worker), Rc::clone(connection), request));
     let mut serving: Pin<_> = pin!(
         http2::Builder::new(LocalExecutor)
-            .max_concurrent_streams(STREAMS)
+            .max_concurrent_streams(connection.limits.streams.unwrap_or(STREAMS))
             .initial_stream_window_size(STREAM_WINDOW)
             .initial_connection_window_size(CONNECTION_WINDOW)
-            .max_header_list_size(framing::MAX_HEAD_BYTES as u32)
+            .max_header_list_size(connection.limits.head_bytes.unwrap_or(framing::MAX_HEAD_BYTES) as u32)
             .max_pending_accept_reset_streams(PENDING_RESETS)
             .max_local_error_reset_streams(LOCAL_RESETS)
             .max_frame_size(FRAME)

@@ -2,16 +2,22 @@
 
 use std::cell::{Cell, RefCell};
 use std::collections::BTreeSet;
+use std::io::Write;
 use std::net::{Ipv4Addr, SocketAddr};
 use std::rc::Rc;
+use std::sync::{Arc, Mutex};
 use std::time::Duration;
 
-use sluice_proxy_core::model::{Backend, Endpoint, Listener, Protocol, Resource, Route, Rule, WeightedBackend};
+use serde_json::Value;
+use sluice_proxy_core::model::{
+    Backend, Endpoint, Gateway, Listener, Protocol, Resource, Route, Rule, WeightedBackend,
+};
 use tokio::io::{AsyncReadExt, AsyncWriteExt};
 use tokio::net::{TcpListener, TcpStream};
 use tokio::task::LocalSet;
 
 pub(super) use super::echo::{Echo, accepted};
+use crate::serve::access_log::AccessLog;
 use crate::serve::counters::CellTotals;
 use crate::serve::plane::{ApplyError, Changed, Plane, Resources};
 
@@ -62,6 +68,8 @@ pub(super) async fn until(what: &str, reached: impl AsyncFn() -> bool) {
 pub(super) struct Proxy {
     pub(super) plane: Rc<Plane>,
     pub(super) port: u16,
+    /// What was written to the access log.
+    logged: Logged,
     resources: RefCell<Resources>,
     changed: RefCell<BTreeSet<String>>,
     updates: Cell<u64>,
@@ -70,8 +78,11 @@ pub(super) struct Proxy {
 impl Proxy {
     /// Serves nothing yet.
     pub(super) fn idle() -> Self {
-        let plane = Plane::start(2, Some(Ipv4Addr::LOCALHOST.into())).expect("workers");
+        let logged = Logged::default();
+        let log = AccessLog::start(logged.clone()).expect("a thread");
+        let plane = Plane::start(2, Some(Ipv4Addr::LOCALHOST.into()), log).expect("workers");
         Self {
+            logged,
             plane,
             port: free_port(),
             resources: RefCell::default(),
@@ -129,6 +140,20 @@ impl Proxy {
         self.put(Resource::Backend(Backend { id: name.into(), protocol, tls: None, endpoints }));
     }
 
+    /// The port's one listener, of a Gateway that asks for this.
+    pub(super) fn asks_for(&self, gateway: Gateway) {
+        let gateway = Gateway { id: "g".into(), ..gateway };
+        let listener = Listener { gateway: Some("g".into()), ..Listener::http("l", self.port, 80) };
+        self.put(Resource::Gateway(gateway));
+        self.put(Resource::Listener(listener));
+    }
+
+    /// The lines of the access log, once there are so many.
+    pub(super) async fn logged(&self, lines: usize) -> Vec<Value> {
+        until("lines in the access log", async || self.logged.lines().len() >= lines).await;
+        self.logged.lines()
+    }
+
     /// Serves what was put; returns when every worker does.
     pub(super) async fn apply(&self) -> Result<(), ApplyError> {
         self.updates.set(self.updates.get() + 1);
@@ -155,6 +180,28 @@ impl Proxy {
 
     pub(super) async fn client(&self) -> Client {
         Client::connect((Ipv4Addr::LOCALHOST, self.port).into()).await
+    }
+}
+
+/// Keeps what is written.
+#[derive(Clone, Debug, Default)]
+struct Logged(Arc<Mutex<Vec<u8>>>);
+
+impl Logged {
+    fn lines(&self) -> Vec<Value> {
+        let text = self.0.lock().expect("not poisoned").clone();
+        text.split_inclusive(|byte| *byte == b'\n').map(|line| serde_json::from_slice(line).expect("JSON")).collect()
+    }
+}
+
+impl Write for Logged {
+    fn write(&mut self, bytes: &[u8]) -> std::io::Result<usize> {
+        self.0.lock().expect("not poisoned").extend_from_slice(bytes);
+        Ok(bytes.len())
+    }
+
+    fn flush(&mut self) -> std::io::Result<()> {
+        Ok(())
     }
 }
 

@@ -5,10 +5,10 @@ use std::fmt::Write;
 use std::path::Path;
 
 use sluice_proxy_core::framing::{self, scanner};
-use sluice_proxy_core::matching;
+use sluice_proxy_core::{access_log as line, matching, proxy_protocol, request_id};
 
 use crate::request::{body, mirror};
-use crate::serve::{goodbye, hello, limits, listener, patience, secure, stream, udp};
+use crate::serve::{access_log, goodbye, hello, limits, listener, patience, secure, spans, stream, udp};
 use crate::upstream::connect;
 
 const BEGIN: &str = "<!-- limits: written by a test -->\n";
@@ -39,6 +39,9 @@ fn heads() -> Vec<Row> {
         ("trailers of HTTP/1", bytes(scanner::MAX_TRAILER_BYTES), "close"),
         ("fields of trailers of HTTP/1", scanner::MAX_TRAILERS.to_string(), "close"),
         ("first message of TLS", bytes(hello::MOST), "close"),
+        ("PROXY header of version 1", bytes(proxy_protocol::MOST_TEXT), "close"),
+        ("PROXY header of version 2", bytes(proxy_protocol::MOST_BINARY), "close"),
+        ("`X-Request-Id` of a trusted proxy", bytes(request_id::LONGEST), "it gets another"),
         ("head of a response", bytes(connect::MAX_HEAD_BYTES), "502"),
     ]
 }
@@ -92,6 +95,9 @@ fn sizes() -> Vec<Row> {
             "a silent one goes",
         ),
         ("buffer of a connection or stream, each way", bytes(limits::BUFFER), "the sender waits"),
+        ("lines of the access log that wait to be written", access_log::QUEUE.to_string(), "they are dropped"),
+        ("spans that wait to be sent, of a worker and collector", spans::MOST.to_string(), "they are dropped"),
+        ("text of a client in the access log", bytes(line::LONGEST), "it is cut"),
         ("body that is kept to be sent again or to a mirror", bytes(body::KEPT), "it is not sent again"),
         ("copies to mirrors at once, of a worker", mirror::MOST.to_string(), "no copy"),
         ("program of a regular expression", bytes(matching::REGEX_SIZE_LIMIT), "the route is not accepted"),

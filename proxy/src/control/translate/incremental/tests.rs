@@ -66,7 +66,8 @@ impl Cluster {
             0..4 => replace(self, "gateway", number % 3, |o| &mut o.gateways, Self::gateway),
             4..7 => replace(self, "set", number % 2, |o| &mut o.listener_sets, Self::listener_set),
             7..10 => replace(self, "policy", number % 2, |o| &mut o.backend_tls_policies, Self::policy),
-            10..13 => self.change_namespace(),
+            10..12 => self.change_namespace(),
+            12..13 => replace(self, "parameters", number % 2, |o| &mut o.gateway_parameters, Self::parameters),
             13..30 => replace(self, "service", number % 6, |o| &mut o.services, Self::service),
             30..50 => self.change_slice(number),
             50..75 => replace(self, "http", number, |o| &mut o.http_routes, |c| c.route(RouteKind::Http)),
@@ -139,9 +140,21 @@ impl Cluster {
     fn gateway(&mut self) -> Value {
         let class = if self.in_ten(9) { "ours" } else { "theirs" };
         let allowed = json!({"namespaces": self.allowed()});
-        json!({"metadata": self.metadata(), "spec": {
+        let mut gateway = json!({"metadata": self.metadata(), "spec": {
             "gatewayClassName": class, "listeners": self.listeners(), "allowedListeners": allowed,
-        }})
+        }});
+        if self.in_ten(2) {
+            let name = self.one(&["parameters-0", "parameters-1"]);
+            let reference = json!({"group": "sluice.dev", "kind": "GatewayParameters", "name": name});
+            gateway["spec"]["infrastructure"] = json!({"parametersRef": reference});
+        }
+        gateway
+    }
+
+    fn parameters(&mut self) -> Value {
+        let mut collector = self.target();
+        collector["port"] = json!(self.one(&[80, 53]));
+        json!({"metadata": self.metadata(), "spec": {"tracing": {"mode": "Enabled", "collector": collector}}})
     }
 
     fn listener_set(&mut self) -> Value {

@@ -6,6 +6,7 @@
 #![forbid(unsafe_code)]
 
 mod config;
+mod echo;
 mod reply;
 
 use std::{cell::Cell, error::Error, io, pin::pin, rc::Rc, time::Duration};
@@ -93,7 +94,7 @@ async fn connection(config: Rc<Config>, mut stage: watch::Receiver<Stage>, strea
         }
     });
     let builder = auto::Builder::new(LocalExecutor);
-    let mut serving = pin!(builder.serve_connection(TokioIo::new(stream), service));
+    let mut serving = pin!(builder.serve_connection_with_upgrades(TokioIo::new(stream), service));
     loop {
         tokio::select! {
             // The client left in the middle of something: its own business.

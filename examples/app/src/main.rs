@@ -6,7 +6,7 @@
 #![forbid(unsafe_code)]
 
 mod config;
-mod echo;
+mod streams;
 mod reply;
 
 use std::{cell::Cell, error::Error, io, pin::pin, rc::Rc, time::Duration};

@@ -7,7 +7,7 @@ use http::{HeaderValue, Request, Response, StatusCode, Version, header};
 use http_body_util::{BodyExt, Full, combinators::UnsyncBoxBody};
 use hyper::body::Incoming;
 
-use crate::{config::Config, echo};
+use crate::{config::Config, streams};
 
 /// The body of an answer: it may be a stream, and have trailers.
 pub(crate) type Body = UnsyncBoxBody<Bytes, Infallible>;
@@ -21,8 +21,8 @@ pub(crate) async fn reply(
     draining: bool,
     mut request: Request<Incoming>,
 ) -> Result<Response<Body>, Infallible> {
-    if echo::is_asked(&request) {
-        return Ok(echo::reply(request));
+    if streams::is_asked(&request) {
+        return Ok(streams::reply(request));
     }
     // An unread body would make the connection unusable for the next request.
     while let Some(Ok(_)) = request.body_mut().frame().await {}

@@ -1,4 +1,4 @@
-//! One request, one answer: request → (wait, draw) → JSON with version and pod.
+//! One request, one answer: request → (wait, draw) → version and pod, in JSON or as gRPC has it.
 
 use std::convert::Infallible;
 
@@ -7,9 +7,9 @@ use http::{HeaderValue, Request, Response, StatusCode, Version, header};
 use http_body_util::{BodyExt, Full, combinators::UnsyncBoxBody};
 use hyper::body::Incoming;
 
-use crate::{config::Config, streams};
+use crate::{config::Config, grpc, streams};
 
-/// The body of an answer: it may be a stream, and have trailers.
+/// The body of an answer: those of gRPC have trailers.
 pub(crate) type Body = UnsyncBoxBody<Bytes, Infallible>;
 
 /// Answers any path but `/echo` alike; `/healthz` is the readiness probe and is never slow or broken on purpose.
@@ -31,6 +31,9 @@ pub(crate) async fn reply(
     } else {
         work(config).await
     };
+    if grpc::is_call(&request) {
+        return Ok(grpc::response(config, status));
+    }
     Ok(response(config, status, draining && request.version() < Version::HTTP_2))
 }
 

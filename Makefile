@@ -45,7 +45,7 @@ setup: ## name what is missing on this machine
 .PHONY: demo
 demo: build images ## build, bring a cluster up, install, promote a good revision, roll back a bad one
 	$(call say,demo)
-	@e2e/with-cluster $(OUT)/sluice-demo --install install/install.yaml --example examples/01-first-light
+	@e2e/with-cluster $(OUT)/sluice-demo --install install/install.yaml --example examples/00-first-light
 
 .PHONY: test
 test: lint unit e2e conformance ## all tests: lint, unit, end to end on a real cluster, and the Gateway API's own

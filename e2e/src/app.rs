@@ -105,7 +105,7 @@ impl App {
     /// The Gateway's address, once requests arrive.
     pub async fn answering(&self) -> Result<SocketAddr> {
         let address = self.address().await?;
-        self.answers(address).await?;
+        answered_well(&LoadConfig::new(address, &self.host)).await?;
         Ok(address)
     }
 
@@ -138,26 +138,6 @@ impl App {
                 )
             })
             .await
-        })
-        .await
-    }
-
-    /// Waits until one request is answered well.
-    async fn answers(&self, address: SocketAddr) -> Result<()> {
-        until("a good answer through the Gateway", SETUP_DEADLINE, async || {
-            let config = LoadConfig {
-                rps: 20.0,
-                connections: 1,
-                timeout: Duration::from_secs(2),
-                ..LoadConfig::new(address, &self.host)
-            };
-            let load = Load::start(config)?;
-            let first = until("an answer", Duration::from_secs(3), async || {
-                Ok(when(!load.record().samples().is_empty(), || "no answer".to_owned()))
-            });
-            let answered = first.await.is_ok();
-            let summary = load.stop().await?.summary;
-            Ok(when(answered && summary.failures() == 0, || format!("{:?}", summary.failures)))
         })
         .await
     }
@@ -253,4 +233,19 @@ fn identity(pod: &Pod) -> PodIdentity {
         uid: pod.uid().unwrap_or_default(),
         restarts: containers.into_iter().flatten().map(|container| container.restart_count).sum(),
     }
+}
+
+/// Waits until a request of this load is answered well.
+pub async fn answered_well(config: &LoadConfig) -> Result<()> {
+    until("a good answer through the Gateway", SETUP_DEADLINE, async || {
+        let config = LoadConfig { rps: 20.0, connections: 1, timeout: Duration::from_secs(2), ..config.clone() };
+        let load = Load::start(config)?;
+        let first = until("an answer", Duration::from_secs(3), async || {
+            Ok(when(!load.record().samples().is_empty(), || "no answer".to_owned()))
+        });
+        let answered = first.await.is_ok();
+        let summary = load.stop().await?.summary;
+        Ok(when(answered && summary.failures() == 0, || format!("{:?}", summary.failures)))
+    })
+    .await
 }

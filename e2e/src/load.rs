@@ -10,6 +10,7 @@
 //!   a failure. (A connection that is known to be closed before anything is written is replaced, as any client would.)
 //! - It runs on a thread of its own, so that the caller's work does not delay it.
 
+mod connection;
 mod record;
 mod report;
 mod requests;
@@ -37,6 +38,8 @@ pub use self::{
 pub struct LoadConfig {
     /// Where connections go.
     pub address: SocketAddr,
+    /// How it is asked for.
+    pub protocol: Protocol,
     /// What is asked for: each request takes one of these at random.
     pub targets: Vec<Target>,
     /// POST comes with a small body, any other method without one.
@@ -49,6 +52,15 @@ pub struct LoadConfig {
     pub timeout: Duration,
     /// Name and value of further headers.
     pub headers: Vec<(String, String)>,
+}
+
+/// Which HTTP the load speaks.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub enum Protocol {
+    /// HTTP/1.1.
+    Http1,
+    /// HTTP/2 with prior knowledge (RFC 9113, section 3.3).
+    Http2,
 }
 
 /// Where a request goes at that address.
@@ -65,6 +77,7 @@ impl LoadConfig {
     pub fn new(address: SocketAddr, host: &str) -> Self {
         Self {
             address,
+            protocol: Protocol::Http1,
             targets: vec![Target { host: host.to_owned(), path: "/work".to_owned() }],
             method: Method::POST,
             rps: 100.0,

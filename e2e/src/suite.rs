@@ -39,7 +39,7 @@ pub async fn run(prefix: &str, test: impl AsyncFnOnce(Cluster, String) -> Result
 
 /// The first example, in this namespace, not applied yet.
 pub fn first_light(cluster: &Cluster, namespace: &str) -> Result<App> {
-    App::read(cluster, &example_path("01-first-light"), namespace)
+    App::read(cluster, &example_path("00-first-light"), namespace)
 }
 
 /// Five characters that no other test of this time has.

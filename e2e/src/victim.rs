@@ -1,8 +1,8 @@
-//! The operator's processes, to be killed and stopped: which pod leads, and which process of this machine runs in it.
+//! Processes of ours, to be killed and stopped: which operator leads, and which process of this machine runs in a pod.
 
 use std::{fs, path::Path, process::Command, time::Duration};
 
-use anyhow::{Context, Result, bail, ensure};
+use anyhow::{Context, Result, ensure};
 use jiff::Timestamp;
 use k8s_openapi::api::{coordination::v1::Lease, core::v1::Pod};
 use kube::api::DeleteParams;
@@ -42,23 +42,28 @@ pub async fn another_leads(cluster: &Cluster, than: &str, deadline: Duration) ->
     .await
 }
 
-/// Sends a signal to the operator's process in this pod. It is found by the pod's name in its environment, so no process
-/// of anything else is ever met.
-pub fn signal(pod: &str, signal: &str) -> Result<()> {
+/// The process of a program in a pod, and in no other: it is found by the pod's name in its environment.
+pub fn process(program: &str, pod: &str) -> Result<String> {
     let mut found = Vec::new();
     for entry in fs::read_dir("/proc")?.flatten() {
         let name = entry.file_name();
         let Some(pid) = name.to_str().filter(|name| name.bytes().all(|byte| byte.is_ascii_digit())) else { continue };
         // A process that ends while it is looked at is none that is looked for.
         let part = |file: &str| fs::read(entry.path().join(file)).unwrap_or_default();
-        let is_program = part("comm").starts_with(NAME.as_bytes());
+        let is_program = part("comm").strip_suffix(b"\n").is_some_and(|comm| comm == program.as_bytes());
         let host = format!("HOSTNAME={pod}");
         if is_program && part("environ").split(|byte| *byte == 0).any(|variable| variable == host.as_bytes()) {
             found.push(pid.to_owned());
         }
     }
-    let [pid] = found.as_slice() else { bail!("processes of pod {pod}: {found:?}") };
-    let sent = Command::new("kill").args([&format!("-{signal}"), pid]).status()?;
+    ensure!(found.len() == 1, "processes {program} of pod {pod}: {found:?}");
+    Ok(found.remove(0))
+}
+
+/// Sends a signal to the process of a program in a pod.
+pub fn signal(program: &str, pod: &str, signal: &str) -> Result<()> {
+    let pid = process(program, pod)?;
+    let sent = Command::new("kill").args([format!("-{signal}"), pid.clone()]).status()?;
     ensure!(sent.success(), "kill -{signal} {pid}: {sent}");
     Ok(())
 }

@@ -9,7 +9,7 @@ use std::{future, path::PathBuf, pin::pin, process::ExitCode, time::Duration};
 use anyhow::{Context, Result, bail};
 use clap::Parser;
 use http::{Method, Uri};
-use sluice_e2e::load::{Interval, Load, LoadConfig, Target};
+use sluice_e2e::load::{Interval, Load, LoadConfig, Protocol, Target};
 use tokio::signal::unix::{SignalKind, signal};
 
 /// Sends POST requests at a fixed rate, never retries, and accounts for each.
@@ -22,6 +22,9 @@ struct Args {
     /// Host header; default: the URL's
     #[arg(long)]
     host: Option<String>,
+    /// HTTP/2 with prior knowledge instead of HTTP/1.1
+    #[arg(long)]
+    http2: bool,
     /// Requests per second
     #[arg(long, default_value_t = 100.0)]
     rps: f64,
@@ -95,6 +98,7 @@ async fn config(args: &Args) -> Result<LoadConfig> {
     });
     Ok(LoadConfig {
         address,
+        protocol: if args.http2 { Protocol::Http2 } else { Protocol::Http1 },
         targets: vec![Target {
             host: args.host.clone().unwrap_or_else(|| authority.to_string()),
             path: args.url.path_and_query().map_or("/", |path| path.as_str()).to_owned(),

@@ -5,7 +5,7 @@ use bytes::Bytes;
 use http::{HeaderMap, HeaderName, HeaderValue, Method, Request, Uri, header};
 use http_body_util::Full;
 
-use super::{LoadConfig, Target};
+use super::{LoadConfig, Protocol, Target};
 
 /// The body of a POST.
 const BODY: &[u8] = b"{\"order\":1}";
@@ -22,9 +22,13 @@ impl Requests {
         ensure!(!config.targets.is_empty(), "targets: there is none");
         let headers = headers(&config.headers)?;
         let head = |target: &Target| {
-            let path = target.path.parse().with_context(|| format!("path {:?}", target.path))?;
+            let path: Uri = target.path.parse().with_context(|| format!("path {:?}", target.path))?;
             let host = HeaderValue::from_str(&target.host).with_context(|| format!("host {:?}", target.host))?;
             let mut headers = headers.clone();
+            if config.protocol == Protocol::Http2 {
+                // The pseudo-header stands for it (RFC 9113, section 8.3.1).
+                return Ok((format!("http://{}{path}", target.host).parse()?, headers));
+            }
             headers.insert(header::HOST, host);
             Ok((path, headers))
         };

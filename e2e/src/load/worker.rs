@@ -7,20 +7,19 @@ use std::{
     time::{Duration, Instant},
 };
 
-use anyhow::{Context, Result, anyhow};
-use bytes::Bytes;
+use anyhow::anyhow;
 use http::{Response, header};
-use http_body_util::{BodyExt, Full, Limited};
-use hyper::{body::Incoming, client::conn::http1::SendRequest};
-use hyper_util::rt::TokioIo;
+use http_body_util::{BodyExt, Limited};
+use hyper::body::Incoming;
 use tokio::{
-    net::TcpStream,
     sync::{Mutex as AsyncMutex, mpsc},
     task::JoinSet,
 };
 
 use super::{
-    LoadConfig, lock,
+    LoadConfig,
+    connection::Connection,
+    lock,
     record::{Cause, Record, Sample},
     report::Failure,
     requests::Requests,
@@ -119,19 +118,22 @@ impl Answer {
     }
 }
 
-type Connection = SendRequest<Full<Bytes>>;
-
 /// Sends one request and reads its whole answer. The connection stays for the next one if both sides want it to.
 async fn exchange(shared: &Shared, connection: &mut Option<Connection>) -> Answer {
     let response = loop {
-        let (mut sender, fresh) = match reusable(connection.take()).await {
-            Some(sender) => (sender, false),
-            None => match connect(shared).await {
-                Ok(sender) => (sender, true),
+        let kept = match connection.take() {
+            Some(kept) => kept.reusable().await,
+            None => None,
+        };
+        let fresh = kept.is_none();
+        let mut sender = match kept {
+            Some(kept) => kept,
+            None => match Connection::open(&shared.config).await {
+                Ok(opened) => opened,
                 Err(error) => return Answer::failed(Cause::Connect, &error),
             },
         };
-        match sender.try_send_request(shared.requests.draw()).await {
+        match sender.send(shared.requests.draw()).await {
             Ok(response) => {
                 if !closes(&response) {
                     *connection = Some(sender);
@@ -151,20 +153,6 @@ async fn exchange(shared: &Shared, connection: &mut Option<Connection>) -> Answe
         *connection = None;
     }
     answer
-}
-
-async fn reusable(connection: Option<Connection>) -> Option<Connection> {
-    let mut connection = connection?;
-    connection.ready().await.ok().map(|()| connection)
-}
-
-async fn connect(shared: &Shared) -> Result<Connection> {
-    let stream = TcpStream::connect(shared.config.address).await.context("connect")?;
-    stream.set_nodelay(true)?;
-    let (sender, driver) = hyper::client::conn::http1::handshake(TokioIo::new(stream)).await.context("handshake")?;
-    // Its errors come back through the request that they break.
-    tokio::task::spawn_local(driver);
-    Ok(sender)
 }
 
 fn closes(response: &Response<Incoming>) -> bool {

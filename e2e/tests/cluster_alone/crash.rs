@@ -35,7 +35,7 @@ async fn killed_at_each_transition(cluster: &Cluster, follow: &Follow, runs: usi
         last = stand(&status);
         let leader = victim::leader(cluster).await?;
         let pod = victim::pod_of(&leader);
-        victim::signal(pod, "KILL").with_context(|| format!("at {last:?}"))?;
+        victim::signal(victim::NAME, pod, "KILL").with_context(|| format!("at {last:?}"))?;
         let at = Instant::now();
         victim::another_leads(cluster, &leader, RUN_DEADLINE).await?;
         println!("killed at {last:?}, replaced after {:.1} s", at.elapsed().as_secs_f64());
@@ -94,14 +94,14 @@ async fn stopped_for_three_lease_times_it_writes_nothing_when_it_goes_on() -> Re
 
         let old = victim::leader(&cluster).await?;
         let pod = victim::pod_of(&old).to_owned();
-        victim::signal(&pod, "STOP")?;
+        victim::signal(victim::NAME, &pod, "STOP")?;
         let at = Instant::now();
         let new = victim::another_leads(&cluster, &old, RUN_DEADLINE).await;
         let taken = at.elapsed();
         // However the takeover went, no process of the cluster stays stopped.
         tokio::time::sleep_until((at + STOPPED).into()).await;
         let goes_on = Timestamp::now();
-        victim::signal(&pod, "CONT")?;
+        victim::signal(victim::NAME, &pod, "CONT")?;
         let new = new?;
         println!("taken over after {:.1} s", taken.as_secs_f64());
         ensure!(taken < REPLACED, "it was taken over after {taken:?} only");

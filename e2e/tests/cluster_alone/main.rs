@@ -3,6 +3,7 @@
 mod api_server;
 mod course;
 mod crash;
+mod data_plane;
 mod idle;
 mod no_policies;
 mod policy_lost;

@@ -1,58 +1,114 @@
-//! The data plane is replaced pod by pod under load on kept-alive connections, and nothing is lost.
+//! The data plane is replaced pod by pod, and its controller after it, under load of every kind of long connection:
+//! nothing is lost, and streams are told to go and have the time to end.
 
 use std::time::Duration;
 
-use anyhow::{Context, Result};
+use anyhow::{Context, Result, ensure};
 use k8s_openapi::api::{apps::v1::Deployment, core::v1::Pod};
 use kube::{
     ResourceExt,
     api::{ListParams, Patch, PatchParams},
 };
-use serde_json::json;
+use serde_json::{Value, json};
 use sluice_e2e::{
+    app::{App, answered_well},
     cluster::Cluster,
     install::deployment_ready,
+    load::{Load, LoadConfig, Protocol},
+    manifest,
+    streams::{Kind, Streams, StreamsConfig},
     suite,
     wait::{until, when},
 };
 
-/// Namespace and name of the data plane's Deployment.
-const DATA_PLANE: (&str, &str) = ("sluice-system", "sluice-proxy");
+const NAMESPACE: &str = "sluice-system";
+const DATA_PLANE: &str = "sluice-proxy";
+const CONTROLLER: &str = "sluice-proxy-controller";
 /// A pod drains for at most 60 s, and they go one after the other.
 const DEADLINE: Duration = Duration::from_mins(4);
+/// Host of the route to the app's HTTP/2 port.
+const GRPC_HOST: &str = "grpc.example.com";
+/// Clients of each kind of stream, and for how long one lives: less than a pod drains.
+const CLIENTS: usize = 8;
+const LIFE: Duration = Duration::from_secs(5);
 
 #[tokio::test]
-async fn a_rolling_restart_of_the_data_plane_loses_no_request() -> Result<()> {
+async fn a_rolling_restart_of_the_data_plane_and_of_its_controller_loses_nothing() -> Result<()> {
     suite::run("drain", async |cluster, namespace| {
         let app = suite::first_light(&cluster, &namespace)?;
         let address = app.serve().await?;
-        let load = app.load(address, 200.0)?;
-        let before = pods(&cluster).await?;
+        manifest::apply(&cluster.client, &over_http2(&app)?).await?;
+        let http2 = LoadConfig { protocol: Protocol::Http2, ..LoadConfig::new(address, GRPC_HOST) };
+        answered_well(&http2).await?;
+        let kept_alive = app.load(address, 200.0)?;
+        let http2 = Load::start(http2)?;
+        let streams = |kind, host: &str| {
+            Streams::start(StreamsConfig { address, host: host.to_owned(), kind, clients: CLIENTS, life: LIFE })
+        };
+        let (grpc, web_sockets) = (streams(Kind::Grpc, GRPC_HOST)?, streams(Kind::WebSocket, &app.host)?);
 
-        let now = jiff::Timestamp::now().to_string();
-        let patch =
-            json!({"spec": {"template": {"metadata": {"annotations": {"kubectl.kubernetes.io/restartedAt": now}}}}});
-        let api = cluster.api::<Deployment>(DATA_PLANE.0);
-        api.patch(DATA_PLANE.1, &PatchParams::default(), &Patch::Strategic(patch)).await?;
-        deployment_ready(&cluster, DATA_PLANE.0, DATA_PLANE.1, DEADLINE).await?;
-        until("the old pods gone", DEADLINE, async || {
-            let left: Vec<_> = pods(&cluster).await?.into_iter().filter(|pod| before.contains(pod)).collect();
-            Ok(when(left.is_empty(), || format!("{left:?}")))
-        })
-        .await?;
+        restart(&cluster, DATA_PLANE).await?;
+        restart(&cluster, CONTROLLER).await?;
 
-        let finished = load.stop().await?;
-        println!("{} requests, {} failed", finished.summary.sent, finished.summary.failures());
-        finished.lost_nothing_but(None)
+        for (what, load) in [("HTTP/1.1", kept_alive), ("HTTP/2", http2)] {
+            let finished = load.stop().await?;
+            println!("{what}: {} requests, {} failed", finished.summary.sent, finished.summary.failures());
+            finished.lost_nothing_but(None)?;
+        }
+        for (what, streams) in [("gRPC", grpc), ("WebSocket", web_sockets)] {
+            let tally = streams.stop().await?;
+            println!(
+                "{what}: {} messages in {} streams over {} connections, {} failed",
+                tally.echoes,
+                tally.opened,
+                tally.connections,
+                tally.failures.len()
+            );
+            tally.lost_nothing()?;
+            // Each was told to leave once, as each data plane was replaced.
+            ensure!(tally.connections >= 2 * CLIENTS as u64, "{what}: {} connections", tally.connections);
+        }
+        Ok(())
     })
     .await
 }
 
-/// Names of the data plane's pods, the leaving ones too.
-async fn pods(cluster: &Cluster) -> Result<Vec<String>> {
-    let deployment = cluster.api::<Deployment>(DATA_PLANE.0).get(DATA_PLANE.1).await?;
-    let labels = deployment.spec.selector.match_labels.context("the data plane has no labels")?;
+/// The app's Service and route once more, in HTTP/2.
+fn over_http2(app: &App) -> Result<Vec<Value>> {
+    let mut app = app.clone();
+    let name = format!("{}-http2", app.name);
+    let service = app.object_mut("Service")?;
+    service["metadata"]["name"] = json!(name);
+    service["spec"]["ports"][0]["appProtocol"] = json!("kubernetes.io/h2c");
+    let service = service.clone();
+    let route = app.object_mut("HTTPRoute")?;
+    route["metadata"]["name"] = json!(name);
+    route["spec"]["hostnames"] = json!([GRPC_HOST]);
+    route["spec"]["rules"][0]["backendRefs"][0]["name"] = json!(name);
+    Ok(vec![service, route.clone()])
+}
+
+/// What `kubectl rollout restart` does, until the old pods are gone.
+async fn restart(cluster: &Cluster, name: &str) -> Result<()> {
+    let before = pods(cluster, name).await?;
+    let now = jiff::Timestamp::now().to_string();
+    let patch =
+        json!({"spec": {"template": {"metadata": {"annotations": {"kubectl.kubernetes.io/restartedAt": now}}}}});
+    let api = cluster.api::<Deployment>(NAMESPACE);
+    api.patch(name, &PatchParams::default(), &Patch::Strategic(patch)).await?;
+    deployment_ready(cluster, NAMESPACE, name, DEADLINE).await?;
+    until("the old pods gone", DEADLINE, async || {
+        let left: Vec<_> = pods(cluster, name).await?.into_iter().filter(|pod| before.contains(pod)).collect();
+        Ok(when(left.is_empty(), || format!("{left:?}")))
+    })
+    .await
+}
+
+/// Names of a Deployment's pods, the leaving ones too.
+async fn pods(cluster: &Cluster, name: &str) -> Result<Vec<String>> {
+    let deployment = cluster.api::<Deployment>(NAMESPACE).get(name).await?;
+    let labels = deployment.spec.selector.match_labels.context("no labels")?;
     let labels: Vec<_> = labels.iter().map(|(name, value)| format!("{name}={value}")).collect();
     let params = ListParams::default().labels(&labels.join(","));
-    Ok(cluster.api::<Pod>(DATA_PLANE.0).list(&params).await?.iter().map(ResourceExt::name_any).collect())
+    Ok(cluster.api::<Pod>(NAMESPACE).list(&params).await?.iter().map(ResourceExt::name_any).collect())
 }

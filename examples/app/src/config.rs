@@ -3,13 +3,41 @@
 //! A value that cannot be read stops the app at its start with the variable's name: a demonstration with a silently
 //! ignored `ERROR_RATE` would show nothing.
 
-use std::{env, str::FromStr, time::Duration};
+use std::{env, path::PathBuf, str::FromStr, time::Duration};
+
+/// What the app speaks.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub(crate) enum Protocol {
+    /// HTTP/1.1, HTTP/2 and gRPC.
+    Http,
+    /// TCP: each line is said again.
+    Tcp,
+    /// UDP: each datagram is said again.
+    Udp,
+}
+
+impl FromStr for Protocol {
+    type Err = ();
+
+    fn from_str(text: &str) -> Result<Self, ()> {
+        match text {
+            "http" => Ok(Self::Http),
+            "tcp" => Ok(Self::Tcp),
+            "udp" => Ok(Self::Udp),
+            _ => Err(()),
+        }
+    }
+}
 
 /// What the app answers and how.
 #[derive(Clone, Debug, PartialEq)]
 pub(crate) struct Config {
     /// `PORT`, default 8080.
     pub(crate) port: u16,
+    /// `PROTOCOL`, http (the default), tcp or udp: what is spoken there.
+    pub(crate) protocol: Protocol,
+    /// `TLS_DIR`: a folder with `tls.crt` and `tls.key`, as a Secret is mounted; HTTP is then spoken in TLS only.
+    pub(crate) tls_dir: Option<PathBuf>,
     /// `VERSION`, default v1: in every answer's body and `x-version` header.
     pub(crate) version: String,
     /// `POD_NAME`, else `HOSTNAME`: in every answer's body.
@@ -33,8 +61,15 @@ impl Config {
     }
 
     fn read(get: impl Fn(&str) -> Option<String>) -> Result<Self, String> {
+        let protocol = parsed(&get, "PROTOCOL", Protocol::Http)?;
+        let tls_dir = get("TLS_DIR").map(PathBuf::from);
+        if tls_dir.is_some() && protocol != Protocol::Http {
+            return Err("TLS_DIR: TLS is spoken with PROTOCOL=http only".to_owned());
+        }
         Ok(Self {
             port: parsed(&get, "PORT", 8080)?,
+            protocol,
+            tls_dir,
             version: get("VERSION").unwrap_or_else(|| "v1".to_owned()),
             pod: get("POD_NAME").or_else(|| get("HOSTNAME")).unwrap_or_else(|| "local".to_owned()),
             error_rate: share(&get, "ERROR_RATE", 0.0)?,
@@ -73,7 +108,7 @@ fn duration(get: impl Fn(&str) -> Option<String>, name: &str, default: Duration)
 mod tests {
     use std::time::Duration;
 
-    use super::Config;
+    use super::{Config, Protocol};
 
     fn read(pairs: &[(&str, &str)]) -> Result<Config, String> {
         Config::read(|name| pairs.iter().find(|(key, _)| *key == name).map(|(_, value)| (*value).to_owned()))
@@ -83,7 +118,7 @@ mod tests {
     fn without_variables_it_is_a_healthy_v1() {
         let config = read(&[]).expect("defaults are valid");
         assert_eq!((config.version.as_str(), config.error_rate, config.port), ("v1", 0.0, 8080));
-        assert!(config.ready);
+        assert!(config.ready && config.protocol == Protocol::Http && config.tls_dir.is_none());
     }
 
     #[test]
@@ -93,8 +128,16 @@ mod tests {
     }
 
     #[test]
+    fn what_is_said_again_is_not_in_tls() {
+        let error = read(&[("PROTOCOL", "tcp"), ("TLS_DIR", "/tls")]).expect_err("invalid");
+        assert!(error.starts_with("TLS_DIR"), "{error}");
+    }
+
+    #[test]
     fn a_value_that_cannot_be_read_is_named() {
-        for (name, value) in [("ERROR_RATE", "5%"), ("ERROR_RATE", "1.5"), ("LATENCY", "20"), ("PORT", "x")] {
+        let cases =
+            [("ERROR_RATE", "5%"), ("ERROR_RATE", "1.5"), ("LATENCY", "20"), ("PORT", "x"), ("PROTOCOL", "sctp")];
+        for (name, value) in cases {
             let error = read(&[(name, value)]).expect_err("invalid");
             assert!(error.starts_with(name), "{error}");
         }

@@ -1,4 +1,5 @@
-//! The sample app: an HTTP server that says which version and pod answered, and that fails or is slow as it is told.
+//! The sample app: a server that says which version and pod answered, and that fails or is slow as it is told. It speaks
+//! HTTP and gRPC, in the clear or in TLS, or says again what it hears over TCP or UDP.
 //!
 //! It leaves as a Kubernetes app should. After SIGTERM it goes on accepting and answering for `DRAIN`, because proxies
 //! learn of its leaving a moment later, and asks clients to close their connections; then it stops accepting, finishes
@@ -6,21 +7,24 @@
 #![forbid(unsafe_code)]
 
 mod config;
+mod connection;
+mod echo;
+mod grpc;
 mod reply;
+mod streams;
+mod tls;
 
-use std::{cell::Cell, error::Error, io, pin::pin, rc::Rc, time::Duration};
+use std::{error::Error, pin::pin, rc::Rc, time::Duration};
 
-use hyper::service::service_fn;
-use hyper_util::{rt::TokioIo, server::conn::auto};
 use tokio::{
-    net::{TcpListener, TcpStream},
+    net::TcpListener,
     runtime,
     signal::unix::{Signal, SignalKind, signal},
     sync::watch,
     task::{JoinSet, LocalSet},
 };
 
-use crate::config::Config;
+use crate::config::{Config, Protocol};
 
 /// Longest time for requests in flight to end after `DRAIN`; with the default `DRAIN` well within the 30 s of a pod.
 const FINISH: Duration = Duration::from_secs(15);
@@ -41,19 +45,28 @@ fn main() -> Result<(), Box<dyn Error>> {
     Ok(())
 }
 
-async fn serve(config: Rc<Config>) -> io::Result<()> {
-    let listener = TcpListener::bind(("0.0.0.0", config.port)).await?;
-    println!("version {} listens on {}", config.version, listener.local_addr()?);
+async fn serve(config: Rc<Config>) -> Result<(), Box<dyn Error>> {
     let (stage, watcher) = watch::channel(Stage::Serving);
     let mut stop =
         pin!(drained(config.drain, &stage, signal(SignalKind::terminate())?, signal(SignalKind::interrupt())?));
+    if config.protocol == Protocol::Udp {
+        return Ok(echo::datagrams(&config, stop).await?);
+    }
+    let tls = config.tls_dir.as_deref().map(tls::acceptor).transpose()?;
+    let listener = TcpListener::bind(("0.0.0.0", config.port)).await?;
+    println!("version {} listens on {}", config.version, listener.local_addr()?);
     let mut connections = JoinSet::new();
     loop {
         tokio::select! {
             () = &mut stop => break,
             accepted = listener.accept() => match accepted {
                 Ok((stream, _)) => {
-                    connections.spawn_local(connection(Rc::clone(&config), watcher.clone(), stream));
+                    connections.spawn_local(connection::serve(
+                        Rc::clone(&config),
+                        watcher.clone(),
+                        stream,
+                        tls.clone(),
+                    ));
                 }
                 // Out of descriptors, for instance: the next connection may be served again.
                 Err(error) => eprintln!("accept: {error}"),
@@ -77,52 +90,4 @@ async fn drained(drain: Duration, stage: &watch::Sender<Stage>, mut terminate: S
     println!("draining for {drain:?}");
     stage.send_replace(Stage::Draining);
     tokio::time::sleep(drain).await;
-}
-
-/// Serves one connection to its end.
-async fn connection(config: Rc<Config>, mut stage: watch::Receiver<Stage>, stream: TcpStream) {
-    // Small answers go out at once; failing to set it costs time only.
-    let _ = stream.set_nodelay(true);
-    let http2 = Rc::new(Cell::new(false));
-    let service = service_fn({
-        let (http2, stage) = (Rc::clone(&http2), stage.clone());
-        move |request| {
-            http2.set(request.version() == http::Version::HTTP_2);
-            let (config, draining) = (Rc::clone(&config), *stage.borrow() > Stage::Serving);
-            async move { reply::reply(&config, draining, request).await }
-        }
-    });
-    let builder = auto::Builder::new(LocalExecutor);
-    let mut serving = pin!(builder.serve_connection(TokioIo::new(stream), service));
-    loop {
-        tokio::select! {
-            // The client left in the middle of something: its own business.
-            _ = &mut serving => return,
-            changed = stage.changed() => {
-                let closing = changed.is_err() || *stage.borrow() == Stage::Closing;
-                // HTTP/2 tells the client before it closes, so nothing is lost; an idle HTTP/1 connection would be cut
-                // with a request on its way, so it waits for `Connection: close` or the end of the drain.
-                if closing || http2.get() {
-                    serving.as_mut().graceful_shutdown();
-                }
-                if closing {
-                    let _ = serving.await;
-                    return;
-                }
-            }
-        }
-    }
-}
-
-/// Runs HTTP/2 streams on the thread of their connection: their futures are not `Send`.
-#[derive(Clone, Copy, Debug)]
-struct LocalExecutor;
-
-impl<F> hyper::rt::Executor<F> for LocalExecutor
-where
-    F: Future<Output: 'static> + 'static,
-{
-    fn execute(&self, future: F) {
-        tokio::task::spawn_local(future);
-    }
 }

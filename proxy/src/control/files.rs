@@ -29,6 +29,9 @@ use crate::control::{
 /// The controller that the Gateways of a folder belong to.
 const CONTROLLER: &str = "sluice.dev/gateway-controller";
 
+/// Groups whose kinds bear on what is served. Objects of others, such as Deployments, may stand beside them.
+const GROUPS: [&str; 3] = ["", "discovery.k8s.io", "gateway.networking.k8s.io"];
+
 /// What the manifests of a folder come to.
 #[derive(Debug)]
 pub struct Folder {
@@ -113,6 +116,10 @@ fn add_document(objects: &mut Objects, document: Value) -> anyhow::Result<()> {
 }
 
 fn add_one(objects: &mut Objects, mut object: Value) -> anyhow::Result<()> {
+    let api_version = object["apiVersion"].as_str().unwrap_or_default();
+    if !GROUPS.contains(&api_version.split_once('/').map_or("", |(group, _)| group)) {
+        return Ok(());
+    }
     let kind = object["kind"].as_str().ok_or_else(|| anyhow!("kind: it is missing"))?.to_owned();
     let name =
         object["metadata"]["name"].as_str().ok_or_else(|| anyhow!("{kind}: metadata.name: it is missing"))?.to_owned();
@@ -215,6 +222,15 @@ endpoints: [{addresses: [127.0.0.1]}]
         let of_tenant =
             translate::translate(&parse(MANIFESTS).unwrap(), &PortAllocations::identity(), super::CONTROLLER);
         assert!(endpoints(of_tenant.resources.values()).is_empty());
+    }
+
+    #[test]
+    fn objects_of_other_groups_may_stand_beside_and_a_misspelt_kind_may_not() {
+        let beside = |object: &str| parse(&format!("{MANIFESTS}---\n{object}, metadata: {{name: app}}}}\n"));
+        beside("{apiVersion: apps/v1, kind: Deployment").unwrap();
+        for object in ["{apiVersion: gateway.networking.k8s.io/v1, kind: HttpRoute", "{apiVersion: v1, kind: Servise"] {
+            assert!(format!("{:#}", beside(object).unwrap_err()).ends_with("is not supported"));
+        }
     }
 
     #[test]

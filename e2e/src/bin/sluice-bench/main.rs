@@ -5,8 +5,8 @@
 //! processor 0:                      └─▶ a proxy ──┘
 //! ```
 //!
-//! One proxy after the other gets the same load, round by round, so that a machine that grows slower does so for all of
-//! them. What counts is the processor time of the proxy's threads, divided by the answers; and of that only the ratio
+//! One proxy after the other gets the same load for a second, turn by turn, so that a machine that grows slower does so for
+//! all of them; some turns are a round. What counts is the processor time of the proxy's threads, divided by the answers; and of that only the ratio
 //! to another proxy's in the same round.
 #![forbid(unsafe_code)]
 
@@ -17,7 +17,7 @@ mod split;
 mod subject;
 mod window;
 
-use std::{net::TcpListener, path::PathBuf, process::Command, time::Duration};
+use std::{collections::BTreeMap, net::TcpListener, path::PathBuf, process::Command, time::Duration};
 
 use anyhow::{Context, Result, ensure};
 use clap::Parser;
@@ -26,11 +26,13 @@ use crate::{
     process::Process,
     report::{Alone, Report},
     subject::{LOAD, Place, Subject},
-    window::Window,
+    window::{Window, Work},
 };
 
-/// Rounds beyond those that were asked for, in place of void ones.
-const SPARE_ROUNDS: usize = 3;
+/// As many times the rounds that were asked for are measured at most, in place of void and disturbed ones.
+const MOST_ROUNDS: usize = 3;
+/// How long a proxy has its turn.
+const TURN: Duration = Duration::from_secs(1);
 
 /// Measures processor time per proxied request.
 #[derive(Debug, Parser)]
@@ -42,7 +44,7 @@ struct Args {
     /// Envoy; without it, or where there is none, the others are compared without it
     #[arg(long)]
     envoy: Option<PathBuf>,
-    /// Rounds
+    /// Steady rounds
     #[arg(long, default_value_t = 7, value_parser = clap::value_parser!(u32).range(3..))]
     rounds: u32,
     /// Seconds that each proxy is measured for in a round
@@ -86,12 +88,11 @@ async fn measure(args: &Args, place: Place) -> Result<Report> {
     let idle = subject::idle_data_plane(args, &place).await?;
     let splits = split::measure(&args.proxy, &place, args.rps).await?;
     let mut subjects = subject::all(args, &place).await?;
-    let window = Window { rps: args.rps, length: Duration::from_secs(args.seconds), disturbed: args.disturbed };
+    let window = Window { rps: args.rps, length: TURN, disturbed: args.disturbed };
     let (mut rounds, mut void) = (Vec::new(), Vec::new());
-    while rounds.len() < args.rounds as usize && void.len() <= SPARE_ROUNDS {
-        // Each begins once, so that none is always measured after the same other one.
-        subjects.rotate_left(1);
-        match round(&subjects, &window).await {
+    let wanted = args.rounds as usize;
+    while report::steady(&rounds, args.disturbed).len() < wanted && rounds.len() + void.len() < MOST_ROUNDS * wanted {
+        match round(&mut subjects, &window, args.seconds).await {
             Ok(costs) => rounds.push(costs),
             Err(error) => {
                 eprintln!("void round: {error:#}");
@@ -99,17 +100,22 @@ async fn measure(args: &Args, place: Place) -> Result<Report> {
             }
         }
     }
-    Report::new(args, &subjects, rounds, void, Alone { idle, splits })
+    Report::new(args, &subjects, &rounds, void, Alone { idle, splits })
 }
 
 /// Microseconds per request of each subject, by name.
-async fn round(subjects: &[Subject], window: &Window) -> Result<Vec<(&'static str, f64)>> {
-    let mut costs = Vec::new();
-    for subject in subjects {
-        let cost = window.measure(subject).await.with_context(|| subject.name)?;
-        println!("{:<24} {cost:6.2} µs", subject.name);
-        costs.push((subject.name, cost));
+async fn round(subjects: &mut [Subject], window: &Window, turns: u64) -> Result<Vec<(&'static str, f64)>> {
+    let mut spent: BTreeMap<&'static str, Work> = BTreeMap::new();
+    for _ in 0..turns {
+        // Each begins once, so that none is always measured after the same other one.
+        subjects.rotate_left(1);
+        for subject in &*subjects {
+            let work = window.measure(subject).await.with_context(|| subject.name)?;
+            spent.entry(subject.name).or_default().add(work);
+        }
     }
+    let costs: Vec<_> = spent.into_iter().map(|(name, work)| (name, work.per_request())).collect();
+    println!("{}", costs.iter().map(|(name, cost)| format!("{name} {cost:.2} µs")).collect::<Vec<_>>().join(", "));
     Ok(costs)
 }
 

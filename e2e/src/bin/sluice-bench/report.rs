@@ -78,14 +78,12 @@ impl Report {
     pub(crate) fn new(
         args: &Args,
         subjects: &[Subject],
-        mut rounds: Vec<Round>,
+        rounds: &[Round],
         void: Vec<String>,
         alone: Alone,
     ) -> Result<Self> {
         let all = rounds.len();
-        if !args.disturbed {
-            keep_steady(&mut rounds);
-        }
+        let rounds = steady(rounds, args.disturbed);
         ensure!(rounds.len() >= FEWEST, "only {} of {all} rounds were undisturbed; void: {void:?}", rounds.len());
         let row = |name: &'static str| {
             let subject = subjects.iter().find(|subject| subject.name == name)?;
@@ -122,9 +120,10 @@ impl Report {
 }
 
 /// nginx is the same program in every round: where it was not as fast as else, the machine was not.
-fn keep_steady(rounds: &mut Vec<Round>) {
+pub(crate) fn steady(rounds: &[Round], even_disturbed: bool) -> Vec<&Round> {
     let median = Spread::of(rounds.iter().filter_map(|round| cost(round, NGINX))).median;
-    rounds.retain(|round| cost(round, NGINX).is_some_and(|cost| (cost / median - 1.0).abs() <= STEADY));
+    let is_steady = |round: &&Round| cost(round, NGINX).is_some_and(|cost| (cost / median - 1.0).abs() <= STEADY);
+    rounds.iter().filter(|round| even_disturbed || is_steady(round)).collect()
 }
 
 fn cost(round: &Round, name: &str) -> Option<f64> {
@@ -132,7 +131,7 @@ fn cost(round: &Round, name: &str) -> Option<f64> {
 }
 
 /// None when one of the two was not measured.
-fn ratio(rounds: &[Round], goal: (&'static str, &'static str, Option<f64>)) -> Option<Ratio> {
+fn ratio(rounds: &[&Round], goal: (&'static str, &'static str, Option<f64>)) -> Option<Ratio> {
     let (what, beside, at_most) = goal;
     let ratios: Option<Vec<_>> = rounds.iter().map(|round| Some(cost(round, what)? / cost(round, beside)?)).collect();
     Some(Ratio { what, beside, spread: Spread::of(ratios?), at_most })
@@ -172,7 +171,7 @@ impl fmt::Display for Report {
         )?;
         writeln!(
             f,
-            "- {} rounds, in each of them every proxy for {} s. Not counted: {} rounds in which nginx was more than {:.0} % \
+            "- {} rounds, in each of them every proxy for {} s, a second at a time. Not counted: {} rounds in which nginx was more than {:.0} % \
              off its median,\n  and {} with a failed request or too much load.\n",
             self.rounds,
             self.seconds,
@@ -234,7 +233,7 @@ fn goal(value: f64, most: f64) -> (String, &'static str) {
 
 #[cfg(test)]
 mod tests {
-    use super::{ENVOY, NGINX, Round, SLUICE, keep_steady, ratio};
+    use super::{ENVOY, NGINX, Round, SLUICE, ratio, steady};
 
     fn round(sluice: f64, nginx: f64) -> Round {
         vec![(SLUICE, sluice), (NGINX, nginx)]
@@ -242,16 +241,16 @@ mod tests {
 
     #[test]
     fn a_round_in_which_nginx_was_slow_is_not_counted() {
-        let mut rounds = vec![round(30.0, 20.0), round(60.0, 40.0), round(31.0, 20.5), round(29.0, 19.5)];
-        keep_steady(&mut rounds);
-        assert_eq!(rounds, [round(30.0, 20.0), round(31.0, 20.5), round(29.0, 19.5)]);
+        let rounds = [round(30.0, 20.0), round(60.0, 40.0), round(31.0, 20.5), round(29.0, 19.5)];
+        assert_eq!(steady(&rounds, false), [&rounds[0], &rounds[2], &rounds[3]]);
+        assert_eq!(steady(&rounds, true).len(), 4);
     }
 
     #[test]
     fn a_ratio_is_of_two_figures_of_the_same_round() {
         let rounds = [round(30.0, 20.0), round(30.0, 10.0), round(60.0, 40.0)];
-        let measured = ratio(&rounds, (SLUICE, NGINX, None)).expect("both were measured");
+        let measured = ratio(&rounds.each_ref(), (SLUICE, NGINX, None)).expect("both were measured");
         assert!((measured.spread.median - 1.5).abs() < f64::EPSILON);
-        assert!(ratio(&rounds, (SLUICE, ENVOY, None)).is_none());
+        assert!(ratio(&rounds.each_ref(), (SLUICE, ENVOY, None)).is_none());
     }
 }

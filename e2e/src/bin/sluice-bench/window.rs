@@ -1,4 +1,4 @@
-//! One proxy under load for some seconds.
+//! One proxy under load for a while.
 
 use std::time::Duration;
 
@@ -14,9 +14,28 @@ use crate::subject::{LOAD, Subject};
 /// Connections of the load.
 pub(crate) const CONNECTIONS: usize = 64;
 /// Load before the measurement begins: connections are open on both sides by then.
-const WARM_UP: Duration = Duration::from_secs(1);
+const WARM_UP: Duration = Duration::from_millis(500);
 /// Less of the load's processor idle than this, and the load itself may be what is slow.
 const LEAST_IDLE: f64 = 0.1;
+
+/// What a proxy has done, and what it took.
+#[derive(Clone, Copy, Debug, Default)]
+pub(crate) struct Work {
+    spent: Duration,
+    answers: usize,
+}
+
+impl Work {
+    pub(crate) fn add(&mut self, other: Self) {
+        self.spent += other.spent;
+        self.answers += other.answers;
+    }
+
+    /// Processor time per request in microseconds.
+    pub(crate) fn per_request(self) -> f64 {
+        self.spent.as_secs_f64() * 1e6 / self.answers as f64
+    }
+}
 
 /// How every proxy is measured.
 #[derive(Debug)]
@@ -28,8 +47,8 @@ pub(crate) struct Window {
 }
 
 impl Window {
-    /// Processor time per request in microseconds. An error where the figure would be worth nothing.
-    pub(crate) async fn measure(&self, subject: &Subject) -> Result<f64> {
+    /// What the proxy does in this time. An error where the figure would be worth nothing.
+    pub(crate) async fn measure(&self, subject: &Subject) -> Result<Work> {
         let load = Load::start(LoadConfig {
             rps: self.rps,
             connections: CONNECTIONS,
@@ -48,7 +67,7 @@ impl Window {
             ensure!(idle >= LEAST_IDLE, "the load's processor was idle {:.0} % of the time only", idle * 100.0);
             ensure!(answers as f64 > wanted * 0.95, "{answers} answers instead of {wanted}");
         }
-        Ok(spent.as_secs_f64() * 1e6 / answers as f64)
+        Ok(Work { spent, answers })
     }
 }
 

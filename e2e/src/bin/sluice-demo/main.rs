@@ -26,7 +26,7 @@ struct Args {
     #[arg(long, default_value = "install/install.yaml")]
     install: PathBuf,
     /// Folder of the example
-    #[arg(long, default_value = "examples/01-first-light")]
+    #[arg(long, default_value = "examples/00-first-light")]
     example: PathBuf,
     /// Requests per second
     #[arg(long, default_value_t = 100.0)]

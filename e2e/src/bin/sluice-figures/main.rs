@@ -34,7 +34,7 @@ struct Args {
     #[arg(long, default_value = "install/install.yaml")]
     install: PathBuf,
     /// Folder of the example that is measured
-    #[arg(long, default_value = "examples/01-first-light")]
+    #[arg(long, default_value = "examples/00-first-light")]
     example: PathBuf,
     /// What to measure; without it all
     #[arg(long, value_delimiter = ',')]

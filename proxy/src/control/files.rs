@@ -29,8 +29,9 @@ use crate::control::{
 /// The controller that the Gateways of a folder belong to.
 const CONTROLLER: &str = "sluice.dev/gateway-controller";
 
-/// Groups whose kinds bear on what is served. Objects of others, such as Deployments, may stand beside them.
-const GROUPS: [&str; 3] = ["", "discovery.k8s.io", "gateway.networking.k8s.io"];
+/// Groups whose kinds bear on what is served. Objects of others, such as Deployments, may stand beside them, and so may
+/// Rollouts.
+const GROUPS: [&str; 4] = ["", "discovery.k8s.io", "gateway.networking.k8s.io", "sluice.dev"];
 
 /// What the manifests of a folder come to.
 #[derive(Debug)]
@@ -117,10 +118,14 @@ fn add_document(objects: &mut Objects, document: Value) -> anyhow::Result<()> {
 
 fn add_one(objects: &mut Objects, mut object: Value) -> anyhow::Result<()> {
     let api_version = object["apiVersion"].as_str().unwrap_or_default();
-    if !GROUPS.contains(&api_version.split_once('/').map_or("", |(group, _)| group)) {
+    let group = api_version.split_once('/').map_or("", |(group, _)| group);
+    if !GROUPS.contains(&group) {
         return Ok(());
     }
     let kind = object["kind"].as_str().ok_or_else(|| anyhow!("kind: it is missing"))?.to_owned();
+    if (group, kind.as_str()) == ("sluice.dev", "Rollout") {
+        return Ok(());
+    }
     let name =
         object["metadata"]["name"].as_str().ok_or_else(|| anyhow!("{kind}: metadata.name: it is missing"))?.to_owned();
     if !["GatewayClass", "Namespace"].contains(&kind.as_str()) && object["metadata"]["namespace"].is_null() {
@@ -228,6 +233,7 @@ endpoints: [{addresses: [127.0.0.1]}]
     fn objects_of_other_groups_may_stand_beside_and_a_misspelt_kind_may_not() {
         let beside = |object: &str| parse(&format!("{MANIFESTS}---\n{object}, metadata: {{name: app}}}}\n"));
         beside("{apiVersion: apps/v1, kind: Deployment").unwrap();
+        beside("{apiVersion: sluice.dev/v1alpha1, kind: Rollout").unwrap();
         for object in ["{apiVersion: gateway.networking.k8s.io/v1, kind: HttpRoute", "{apiVersion: v1, kind: Servise"] {
             assert!(format!("{:#}", beside(object).unwrap_err()).ends_with("is not supported"));
         }

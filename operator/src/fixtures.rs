@@ -17,7 +17,7 @@ use crate::{
     leader::Leadership,
     model::targets,
     objects::{Owner, at, relabel::Relabel, strings},
-    observe::{Observed, Seen},
+    observe::{Observed, Probe, Seen},
 };
 
 /// A YAML document as JSON.
@@ -149,8 +149,7 @@ pub(crate) fn observed() -> Observed {
             revisions: Vec::new(),
             routes: Vec::new(),
         },
-        held_back: None,
-        no_policy_api: false,
+        probe: Probe::default(),
         claimed_by: None,
         selecting: None,
         copies: Vec::new(),

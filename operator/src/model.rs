@@ -72,8 +72,7 @@ pub(crate) fn owner(rollout: &Rollout) -> Owner {
 
 /// The world, without what the data planes have to say: that is asked when the core wants it.
 pub(crate) fn world(observed: &Observed, proxy: &str, now: Millis) -> World {
-    let Observed { rollout, raw, state, targets, seen, held_back: _, no_policy_api, claimed_by, selecting, copies } =
-        observed;
+    let Observed { rollout, raw, state, targets, seen, probe, claimed_by, selecting, copies } = observed;
     let Seen {
         workload,
         replica_sets: _,
@@ -121,7 +120,8 @@ pub(crate) fn world(observed: &Observed, proxy: &str, now: Millis) -> World {
         copies: copies.iter().map(|(of, object)| copied(&owner, of, object.as_ref())).collect(),
         routes: routes.iter().map(|(name, object)| route::route(name, object.as_ref(), proxy)).collect(),
         telemetry: Telemetry::NotAsked,
-        no_policy_api: *no_policy_api,
+        probed_at: probe.at,
+        no_policy_api: probe.no_policy_api,
         config_maps: config_maps.clone(),
     }
 }

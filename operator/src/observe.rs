@@ -56,16 +56,25 @@ pub(crate) struct Observed {
     pub targets: Targets,
     /// The objects.
     pub seen: Seen,
-    /// Whether a change of the workload is held back, if it was asked.
-    pub held_back: Option<bool>,
-    /// The API server knows no policies that could hold one back, as far as it was asked.
-    pub no_policy_api: bool,
+    /// What is known of the policy.
+    pub probe: Probe,
     /// An older Rollout that has the workload or a route.
     pub claimed_by: Option<String>,
     /// Everything that may select the workload's pods, if it was asked.
     pub selecting: Option<Vec<(Kind, DynamicObject)>>,
     /// What is there under the names of the copies that frozen revisions ask for.
     pub copies: Vec<(Source, Option<DynamicObject>)>,
+}
+
+/// Whether a change of the workload is held back.
+#[derive(Clone, Copy, Debug, Default, PartialEq, Eq)]
+pub(crate) struct Probe {
+    /// When it was asked last.
+    pub at: Millis,
+    /// The answer, if it was asked in this look.
+    pub held_back: Option<bool>,
+    /// The API server knows no policies that could hold one back, as far as it was asked.
+    pub no_policy_api: bool,
 }
 
 /// The objects that one look has seen.
@@ -89,7 +98,7 @@ pub(crate) async fn observe(
     cluster: &Cluster,
     store: &Store,
     (namespace, name): (&str, &str),
-    now: Millis,
+    (now, probed_at): (Millis, Millis),
 ) -> Result<Option<Observed>, ObserveError> {
     let owned = owned_by(name);
     let revisions = cluster.list(Kind::ControllerRevision, namespace, &owned);
@@ -107,15 +116,13 @@ pub(crate) async fn observe(
     let seen = objects(cluster, namespace, &targets, revisions);
     let ((mut seen, claimed_by), (selecting, copies)) =
         try_join(try_join(seen, claimed_by(cluster, store, &rollout)), asked).await?;
-    Box::pin(details::add(cluster, namespace, &state, now, &mut seen)).await?;
-    let (held_back, no_policy_api) = match &seen.workload {
-        Some(workload) if wants(&state, now).probe => {
-            let (held_back, no_policy_api) = hold(cluster, namespace, workload).await?;
-            (Some(held_back), no_policy_api)
-        }
-        Some(_) | None => (None, false),
+    let wants = wants(&state, now, probed_at);
+    Box::pin(details::add(cluster, namespace, &state, wants, &mut seen)).await?;
+    let probe = match &seen.workload {
+        Some(workload) if wants.probe => probe(cluster, namespace, workload, now).await?,
+        Some(_) | None => Probe { at: probed_at, ..Probe::default() },
     };
-    Ok(Some(Observed { rollout, raw, state, targets, seen, held_back, no_policy_api, claimed_by, selecting, copies }))
+    Ok(Some(Observed { rollout, raw, state, targets, seen, probe, claimed_by, selecting, copies }))
 }
 
 /// A step of the spec sends requests to copies of rules.
@@ -212,16 +219,22 @@ async fn claimed_by(cluster: &Cluster, store: &Store, mine: &Rollout) -> Result<
 }
 
 /// Whether a changed template is held back, and, where it is not, whether the API server cannot hold one back at all.
-async fn hold(cluster: &Cluster, namespace: &str, workload: &DynamicObject) -> Result<(bool, bool), ClusterError> {
-    let held_back = probe(cluster, namespace, workload).await?;
-    Ok((held_back, !held_back && !cluster.serves_mutating_policies().await?))
+async fn probe(
+    cluster: &Cluster,
+    namespace: &str,
+    workload: &DynamicObject,
+    now: Millis,
+) -> Result<Probe, ClusterError> {
+    let held_back = is_held_back(cluster, namespace, workload).await?;
+    let no_policy_api = !held_back && !cluster.serves_mutating_policies().await?;
+    Ok(Probe { at: now, held_back: Some(held_back), no_policy_api })
 }
 
 /// Asks the API server what would become of a changed template: true when the change would come back paused.
 ///
 /// The dry run takes `paused` away in the same write. So the answer speaks of the policy alone, also where the workload is
 /// paused already: the policy lets the operator take the pause away, but pauses whoever changes the template.
-async fn probe(cluster: &Cluster, namespace: &str, workload: &DynamicObject) -> Result<bool, ClusterError> {
+async fn is_held_back(cluster: &Cluster, namespace: &str, workload: &DynamicObject) -> Result<bool, ClusterError> {
     let name = workload.metadata.name.as_deref().unwrap_or_default();
     let patch = json!({
         "metadata": {"resourceVersion": workload.metadata.resource_version},

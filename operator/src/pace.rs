@@ -1,8 +1,11 @@
 //! When a Rollout is looked at again: pure.
 
-use std::time::Duration;
+use std::{
+    hash::{DefaultHasher, Hash, Hasher},
+    time::Duration,
+};
 
-use sluice_operator_core::Millis;
+use sluice_operator_core::{Millis, PROBE_AGAIN_MS};
 
 /// Looks at a Rollout that nothing happens to: what no event told is found then.
 const QUIET: Duration = Duration::from_mins(5);
@@ -36,11 +39,31 @@ pub(crate) fn after_look(acted: Option<u32>, wake_at: Option<Millis>, now: Milli
     woken.min(soon).clamp(Duration::from_millis(20), QUIET)
 }
 
+/// When a Rollout's policy is taken to have been probed last where this process does not know it: a time of its own
+/// within the interval, so that a new leader does not probe for all Rollouts at once.
+pub(crate) fn probed_before_us(rollout: (&str, &str), now: Millis) -> Millis {
+    let mut hasher = DefaultHasher::new();
+    rollout.hash(&mut hasher);
+    now - Millis::try_from(hasher.finish() % PROBE_AGAIN_MS.unsigned_abs()).unwrap_or_default()
+}
+
 #[cfg(test)]
 mod tests {
     use std::time::Duration;
 
-    use super::{after_conflict, after_failure, after_look};
+    use sluice_operator_core::PROBE_AGAIN_MS;
+
+    use super::{after_conflict, after_failure, after_look, probed_before_us};
+
+    #[test]
+    fn a_new_leader_spreads_its_probes_over_the_interval() {
+        let in_each_tenth = (0..1_000).fold([0; 10], |mut tenths, number| {
+            let age = -probed_before_us(("shop", &format!("rollout-{number}")), 0);
+            tenths[usize::try_from(age * 10 / PROBE_AGAIN_MS).unwrap()] += 1;
+            tenths
+        });
+        assert!(in_each_tenth.iter().all(|count| (60..140).contains(count)), "{in_each_tenth:?}");
+    }
 
     #[test]
     fn failures_are_retried_ever_more_slowly_but_never_out_of_reach_of_a_run() {

@@ -60,6 +60,8 @@ pub(crate) struct Memory {
     in_run: bool,
     evidence_written: Option<Instant>,
     failure: Option<String>,
+    /// When it was asked last whether the policy holds changes back.
+    probed_at: Option<Millis>,
 }
 
 /// What a reconcile is given.
@@ -158,9 +160,10 @@ async fn look(context: &Context, key: &(String, String)) -> Result<Option<Durati
         &*context.shared;
     let remembered = context.shared.memory(key);
     let now = Timestamp::now().as_millisecond();
+    let probed_at = remembered.probed_at.unwrap_or_else(|| pace::probed_before_us((&key.0, &key.1), now));
 
     // observe: live reads
-    let observed = match Box::pin(observe(cluster, &context.store, (&key.0, &key.1), now)).await {
+    let observed = match Box::pin(observe(cluster, &context.store, (&key.0, &key.1), (now, probed_at))).await {
         Err(ObserveError::Undecodable { raw, message }) => {
             publish::undecodable(cluster, &raw, &message).await.map_err(LookError::Publish)?;
             return Err(LookError::Observe(ObserveError::Undecodable { raw, message }));
@@ -176,7 +179,7 @@ async fn look(context: &Context, key: &(String, String)) -> Result<Option<Durati
     let mut world = model::world(&observed, proxy_controller_name, now);
 
     // answer: asks the proxy's controller, when the core wants it
-    if wants(&world.state, now).telemetry {
+    if wants(&world.state, now, world.probed_at).telemetry {
         world.telemetry = builtin.observe(&key.0, &observed.targets).await;
     }
 
@@ -189,7 +192,7 @@ async fn look(context: &Context, key: &(String, String)) -> Result<Option<Durati
         .await
         .map_err(LookError::Publish)?;
     publish::count(metrics, &observed, &world, &decision, published.written);
-    context.shared.published(key, &decision.state, published.written);
+    context.shared.published(key, &decision.state, published.written, observed.probe.at);
 
     // act: carries out, in order; what changed is announced also when it fails
     let hands = Hands { cluster, observed: &observed, resource_version: &published.resource_version };
@@ -216,9 +219,11 @@ impl Shared {
         self.metrics.forget(namespace, name);
     }
 
-    fn published(&self, key: &(String, String), state: &sluice_operator_core::State, written: bool) {
+    fn published(&self, key: &(String, String), state: &sluice_operator_core::State, written: bool, probed_at: Millis) {
         let mut memories = self.memories();
         let memory = memories.entry(key.clone()).or_default();
+        // Not before: an answer that was not written down has to be asked for again.
+        memory.probed_at = Some(probed_at);
         memory.in_run = state.run.as_ref().is_some_and(sluice_operator_core::state::Run::in_progress);
         if written {
             memory.evidence_written = Some(Instant::now());

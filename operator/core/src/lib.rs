@@ -53,11 +53,10 @@ pub struct Wants {
     pub config_maps: bool,
 }
 
-/// What to ask before the world is built, from memory alone.
-pub fn wants(state: &State, now: Millis) -> Wants {
+/// What to ask before the world is built, from memory and from when the policy was probed last.
+pub fn wants(state: &State, now: Millis, probed_at: Millis) -> Wants {
     let adoption = &state.adoption;
-    let age = now - adoption.probed_at;
-    let due = age >= if adoption.holds() { PROBE_AGAIN_MS } else { PROBE_RETRY_MS };
+    let due = adoption.held_back.is_none() || now >= probed_at + adoption.ask_again_after();
     let telemetry = state.run.as_ref().is_some_and(state::Run::in_progress);
     let probe = adoption.labelled && due;
     Wants { telemetry, probe, config_maps: state.stable.is_some() && (probe || !telemetry) }

@@ -82,6 +82,16 @@ impl<'w> Look<'w> {
         self.wake_at = Some(self.wake_at.map_or(at, |earlier| earlier.min(at)));
     }
 
+    /// Something came through that the policy should have held back: it has to be asked again at once, unless it was in
+    /// this look, after that was seen.
+    pub(crate) fn doubt(&mut self) {
+        let is_answered = self.world.workload.as_ref().is_some_and(|workload| workload.held_back.is_some());
+        let adoption = &mut self.state.adoption;
+        if adoption.held_back == Some(true) && !is_answered {
+            adoption.held_back = None;
+        }
+    }
+
     /// Writes an ended run into the history.
     pub(crate) fn remember(&mut self, run: &Run) {
         let end = run.end.clone().unwrap_or_default();

@@ -6,7 +6,7 @@ use std::collections::BTreeMap;
 use serde::{Deserialize, Serialize};
 use serde_json::Value;
 
-use crate::{Millis, contest::Contest, plan::Split, world::OperationKind};
+use crate::{Millis, PROBE_AGAIN_MS, PROBE_RETRY_MS, contest::Contest, plan::Split, world::OperationKind};
 
 /// Memory of one Rollout.
 #[derive(Clone, Debug, Default, PartialEq, Serialize, Deserialize)]
@@ -72,9 +72,7 @@ pub struct Undone {
 pub struct Adoption {
     /// The workload carries our label, so that a probe means something.
     pub labelled: bool,
-    /// When the probe was answered last.
-    pub probed_at: Millis,
-    /// Its last answer.
+    /// The last answer of the probe. When it was asked is not kept here: nothing is written only because time goes by.
     pub held_back: Option<bool>,
     /// The API server has no such policies, so the workload is paused between runs too.
     pub by_pause: bool,
@@ -86,11 +84,9 @@ impl Adoption {
         self.held_back == Some(true) || self.by_pause
     }
 
-    /// Something came through that the policy should have held back: it has to be asked again at once.
-    pub(crate) fn doubt(&mut self) {
-        if self.held_back == Some(true) {
-            (self.held_back, self.probed_at) = (None, 0);
-        }
+    /// How long its last answer is taken for granted.
+    pub(crate) fn ask_again_after(&self) -> Millis {
+        if self.holds() { PROBE_AGAIN_MS } else { PROBE_RETRY_MS }
     }
 }
 

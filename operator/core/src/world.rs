@@ -52,6 +52,9 @@ pub struct World {
     pub routes: Vec<Route>,
     /// What the data planes serve and have counted.
     pub telemetry: Telemetry,
+    /// When the policy was probed last: in this look, in an earlier one, or where none is known as the shell spreads it.
+    #[serde(default)]
+    pub probed_at: Millis,
     /// The API server does not serve MutatingAdmissionPolicy, so nothing can hold a change back but a pause. Asked only
     /// where a probe came back unpaused.
     #[serde(default)]

@@ -6,6 +6,7 @@ mod sim;
 use std::{fs, path::Path};
 
 use sim::{Sim, script};
+use sluice_operator_core::{PROBE_AGAIN_MS, decision::Phase};
 
 #[test]
 fn scenarios_come_out_as_before() {
@@ -26,4 +27,17 @@ fn scenarios_come_out_as_before() {
         }
     }
     assert!(wrong.is_empty(), "not as before (UPDATE=1 takes it as right):\n{}", wrong.join("\n"));
+}
+
+#[test]
+fn nothing_is_written_only_because_time_goes_by() {
+    for (policy, phase) in [("on", Phase::Stable), ("none", Phase::Stable), ("off", Phase::Adopting)] {
+        let mut sim = Sim::new();
+        script::run(&mut sim, &format!("policy {policy}\nstep 10%\nrun 60s"));
+        assert_eq!(sim.phase(), phase, "policy {policy}:\n{}", sim.log.join("\n"));
+        let (written, state, first_probe) = (*sim.writes, sim.state.clone(), sim.probed_at);
+        script::run(&mut sim, "run 1800s");
+        assert!(sim.probed_at >= first_probe + 2 * PROBE_AGAIN_MS, "policy {policy} is probed again");
+        assert_eq!((*sim.writes, &sim.state), (written, &state), "policy {policy}:\n{}", sim.log.join("\n"));
+    }
 }

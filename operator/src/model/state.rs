@@ -164,7 +164,7 @@ mod tests {
         };
         let skipped = ConsumedOperation { kind: OperationKind::SkipAnalysis, done: true, ..aborted.clone() };
         State {
-            adoption: Adoption { labelled: true, probed_at: 1_234, held_back: Some(true), by_pause: false },
+            adoption: Adoption { labelled: true, held_back: Some(true), by_pause: false },
             stable: Some(Stable { revision: "a".to_owned(), uid: "u".to_owned(), name: "podinfo-1".to_owned() }),
             run: Some(Run { revision: "b".to_owned(), started_at: 1_700_000_000_123, replicas: 3, ..Run::default() }),
             last_operation: Some(aborted.clone()),

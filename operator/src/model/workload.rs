@@ -23,7 +23,7 @@ pub(crate) fn template_labels(workload: &DynamicObject) -> BTreeMap<String, Stri
 
 /// The workload as the core sees it.
 pub(crate) fn workload(object: &DynamicObject, observed: &Observed) -> Workload {
-    let Observed { rollout, seen, held_back, .. } = observed;
+    let Observed { rollout, seen, probe, .. } = observed;
     let canary = &rollout.spec.strategy.canary;
     let template = at(object, "/spec/template").cloned().unwrap_or_default();
     let revision = hash::revision(&template);
@@ -45,7 +45,7 @@ pub(crate) fn workload(object: &DynamicObject, observed: &Observed) -> Workload 
         unsupported: refused.or_else(|| unsupported(object, seen.service.as_ref())),
         revision,
         template,
-        held_back: *held_back,
+        held_back: probe.held_back,
     }
 }
 

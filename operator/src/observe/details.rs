@@ -5,7 +5,7 @@ use std::collections::BTreeMap;
 
 use futures::future::try_join_all;
 use kube::api::DynamicObject;
-use sluice_operator_core::{Millis, State, wants, world::ConfigMaps};
+use sluice_operator_core::{State, Wants, world::ConfigMaps};
 
 use super::{Seen, is_ready, pods_of};
 use crate::{
@@ -19,7 +19,7 @@ pub(super) async fn add(
     cluster: &Cluster,
     namespace: &str,
     state: &State,
-    now: Millis,
+    wants: Wants,
     seen: &mut Seen,
 ) -> Result<(), ClusterError> {
     let Some(workload) = &seen.workload else { return Ok(()) };
@@ -30,7 +30,7 @@ pub(super) async fn add(
         seen.workload_pods = cluster.list(Kind::Pod, namespace, &selector).await?;
     }
     seen.claims = claims(cluster, namespace, workload).await?;
-    if wants(state, now).config_maps {
+    if wants.config_maps {
         seen.config_maps = config_maps(cluster, namespace, state, &seen.replica_sets).await?;
     }
     Ok(())

@@ -1,7 +1,7 @@
 //! Adopting: our finalizer and label, proof that changes of the workload are held back, and a version that serves.
 
 use crate::{
-    PROBE_AGAIN_MS, PROBE_RETRY_MS, Reason,
+    PROBE_RETRY_MS, Reason,
     course::complete,
     decision::{Action, Phase},
     look::{Look, Next},
@@ -22,7 +22,7 @@ pub(super) fn take_answers(look: &mut Look<'_>) {
     }
     if labelled && workload.held_back.is_some() {
         let by_pause = workload.held_back == Some(false) && world.no_policy_api;
-        *adoption = Adoption { labelled, probed_at: world.now, held_back: workload.held_back, by_pause };
+        *adoption = Adoption { labelled, held_back: workload.held_back, by_pause };
     }
 }
 
@@ -49,14 +49,13 @@ pub(super) fn ensure(look: &mut Look<'_>, workload: &Workload) -> Result<(), Nex
 
 /// Has the policy probed, when it is time.
 pub(super) fn ask(look: &mut Look<'_>) {
-    if crate::wants(&look.state, look.now()).probe {
+    let probed_at = look.world.probed_at;
+    if crate::wants(&look.state, look.now(), probed_at).probe {
         look.act(Action::ProbePolicy);
         look.wake(look.now() + PROBE_RETRY_MS);
         return;
     }
-    let adoption = &look.state.adoption;
-    let again = if adoption.holds() { PROBE_AGAIN_MS } else { PROBE_RETRY_MS };
-    look.wake(adoption.probed_at + again);
+    look.wake(probed_at + look.state.adoption.ask_again_after());
 }
 
 /// Looks for the version that serves, to pin it.

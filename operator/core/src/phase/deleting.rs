@@ -10,6 +10,7 @@ use crate::{
     look::{Look, Next},
     operation,
     phase::{ending, failed_set, promoting, run::LOOK_AGAIN_MS, settled},
+    routes::WHOLE,
     state::{Run, Stage},
     teardown::{self, Patience},
     world::{Telemetry, Workload},
@@ -63,17 +64,24 @@ fn take_down(look: &mut Look<'_>, mut run: Run) -> Next {
     }
     operation::in_run(look, &mut run, &course);
     if let Some(message) = rolling(look, &mut run, &course) {
+        show_weight(look, &run, WHOLE);
         look.state.run = Some(run);
         return look.say(Phase::Deleting, Reason::WaitingForRollout, message);
     }
     // Not waited for: it brings stable's pods back, and those are waited for.
     let _ = failed_set::take_down(look, &run, &course);
     if let Err((reason, message)) = teardown::go_on(look, &mut run, &course, Patience::Bounded) {
+        show_weight(look, &run, 0);
         look.state.run = Some(run);
         return look.say(Phase::Deleting, reason, format!("the run ends: {message}"));
     }
     ending::forget(&mut run);
     Next::Again
+}
+
+/// Which share the canary has, and which it is to have.
+fn show_weight(look: &mut Look<'_>, run: &Run, wanted: u16) {
+    (look.report.weight, look.report.weight_wanted) = (run.verified_share, Some(wanted));
 }
 
 /// A workload that rolls out under the canary's cover is waited for, as long as it makes progress: its own pods may not

@@ -44,7 +44,7 @@ pub(super) fn rolling_back(look: &mut Look<'_>, run: &mut Run, course: &Course<'
     }
     look.remember(run);
     let (revision, participle) = (&run.revision, end.participle());
-    let message = format!("revision {revision:?} is {participle} and its canary is gone: {}", end.message);
+    let message = format!("revision {revision:?} is {participle} and nothing of its canary is left: {}", end.message);
     look.report.events.push((end.outcome == ROLLED_BACK, end.reason.clone(), message));
     if end.outcome == ROLLED_BACK && end.reason != Reason::Reverted.as_str() {
         remember_why(run);

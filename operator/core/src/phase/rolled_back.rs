@@ -33,7 +33,7 @@ pub(super) fn look_at(look: &mut Look<'_>, workload: &Workload) -> Next {
             Reason::Unpaused,
             "the workload was resumed on the template that was rolled back; it is paused again",
         );
-        look.state.adoption.doubt();
+        look.doubt();
         look.act(Action::SetPaused { paused: true, resource_version: workload.resource_version.clone() });
     }
     if undo::write_back(look, workload) {

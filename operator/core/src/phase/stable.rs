@@ -56,7 +56,7 @@ fn unpaused(look: &mut Look<'_>, workload: &Workload) -> Next {
     let runs = |set: &crate::world::ReplicaSet| set.revision == workload.revision && set.replicas > 0;
     let is_decided = look.state.unjudged.as_ref().is_some_and(|unjudged| unjudged.revision == workload.revision);
     if !is_decided && look.state.adoption.labelled {
-        look.state.adoption.doubt();
+        look.doubt();
         adopting::ask(look);
     }
     if !is_decided && look.state.adoption.labelled && !workload.replica_sets.iter().any(runs) {

@@ -94,7 +94,7 @@ pub(super) fn keep_paused(look: &mut Look<'_>, run: &Run, course: &Course<'_>) {
     if is_resumed(look, run, workload) {
         let was_let_go = look.world.state.run.as_ref().is_some_and(|run| run.stage == Stage::PromotingRoll);
         if is_before_the_roll(run) {
-            look.state.adoption.doubt();
+            look.doubt();
         }
         if !was_let_go {
             look.warn(

@@ -144,6 +144,7 @@ pub(crate) fn watched(world: World) -> World {
         state: State::default(),
         telemetry: Telemetry::NotAsked,
         frozen: Vec::new(),
+        probed_at: 0,
         no_policy_api: false,
         coverage: Coverage::NotAsked,
         copies: Vec::new(),

@@ -68,6 +68,7 @@ impl Sim {
         // What is reported is written together with the state, and refused as that is.
         if decision.state == world.state && world.state == self.state {
             self.last = Some(decision.clone());
+            self.probed_at = view.world.probed_at;
         }
         for write in writes {
             let strikes = self.strikes(write.is_none() && decision.only_evidence_changed);
@@ -120,6 +121,7 @@ impl Sim {
         match write {
             None => {
                 self.state = decision.state.clone();
+                self.probed_at = self.probed_at.max(view.world.probed_at);
                 self.last = Some(decision.clone());
                 true
             }

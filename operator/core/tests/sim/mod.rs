@@ -105,6 +105,8 @@ pub(crate) struct Sim {
     pub(crate) contester: Option<String>,
     /// No process runs until then.
     pub(crate) down_until: Millis,
+    /// When the policy was probed last. A new process of the operator takes a time of its own for it; here the old one's.
+    pub(crate) probed_at: Millis,
     /// What happened.
     pub(crate) log: Noted<Vec<String>>,
     /// The last decision.
@@ -188,6 +190,7 @@ impl Sim {
             races: false,
             contester: None,
             down_until: 0,
+            probed_at: 0,
             log: Noted::default(),
             last: None,
             wake_at: Noted::default(),

@@ -18,7 +18,7 @@ use super::{
 impl Sim {
     /// Everything, as the shell would show it.
     pub(crate) fn world(&self) -> World {
-        let wants = wants(&self.state, self.now);
+        let wants = wants(&self.state, self.now, self.probed_at);
         let plan = self.plan.as_ref().ok().or_else(|| self.frozen.first().map(|frozen| &frozen.plan));
         let names: Vec<String> = plan.map_or(Vec::new(), |plan| plan.routes.iter().map(|r| r.name.clone()).collect());
         let telemetry = match &self.telemetry {
@@ -26,6 +26,8 @@ impl Sim {
             Some(why) => Telemetry::Unavailable(why.clone()),
             None => Telemetry::DataPlanes(self.planes.iter().map(|plane| plane.report(self.now)).collect()),
         };
+        let workload = self.workload.as_ref().map(|workload| self.workload_as_seen(workload, wants.probe));
+        let was_probed = workload.as_ref().is_some_and(|workload| workload.held_back.is_some());
         World {
             now: self.now,
             name: NAME.to_owned(),
@@ -37,7 +39,7 @@ impl Sim {
             operation: self.operation.clone(),
             state: self.state.clone(),
             claimed_by: self.claimed_by.clone(),
-            workload: self.workload.as_ref().map(|workload| self.workload_as_seen(workload, wants.probe)),
+            workload,
             service: self.service.clone(),
             canary_workload: self.canary.as_ref().map(|canary| CanaryWorkload {
                 ours: canary.ours,
@@ -62,6 +64,7 @@ impl Sim {
             copies: self.copies_as_seen(),
             routes: names.into_iter().map(|name| self.route_as_seen(name)).collect(),
             telemetry,
+            probed_at: if was_probed { self.now } else { self.probed_at },
             no_policy_api: wants.probe && !self.policy_api,
             config_maps: wants.config_maps.then(|| ConfigMaps {
                 revision: self.state.stable.as_ref().map(|stable| stable.revision.clone()).unwrap_or_default(),

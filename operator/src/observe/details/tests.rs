@@ -4,6 +4,7 @@ use serde_json::{Value, json};
 use sluice_operator_core::{
     State,
     state::{Adoption, Run, Stable, Unjudged},
+    wants,
 };
 
 use super::{Seen, add, hash};
@@ -12,7 +13,6 @@ use crate::{
     fixtures::{Call, DEPLOYMENT, api_server, observed, refusal, yaml},
 };
 
-/// Later than any probe of these memories, so that ConfigMaps are due.
 const NOW: i64 = 1_800_000_000_000;
 
 /// Adds the details to a look at the Deployment of the fixtures, whose template is changed.
@@ -28,7 +28,7 @@ async fn look(
     let template = workload.data["spec"]["template"].clone();
     let set = json!({"metadata": {"name": "podinfo-1", "uid": "set-uid"}, "spec": {"template": template}});
     seen.replica_sets = vec![serde_json::from_value(set).unwrap()];
-    let added = add(&cluster, "shop", state, NOW, &mut seen).await;
+    let added = add(&cluster, "shop", state, wants(state, NOW, NOW), &mut seen).await;
     let calls = calls.lock().unwrap().clone();
     (added.map(|()| seen), calls)
 }
@@ -42,7 +42,7 @@ fn stable() -> State {
 
 fn in_run(run: Run) -> State {
     // Probed just now: nothing else is due.
-    let adoption = Adoption { labelled: true, probed_at: NOW, held_back: Some(true), by_pause: false };
+    let adoption = Adoption { labelled: true, held_back: Some(true), by_pause: false };
     State { run: Some(run), adoption, ..stable() }
 }
 
@@ -80,7 +80,7 @@ async fn nothing_is_asked_where_nothing_depends_on_it() {
     assert_eq!(lines(&calls), [""; 0], "a template that names nothing");
     let (cluster, calls) = api_server(vec![]);
     let mut seen = Seen { workload: None, ..observed().seen };
-    add(&cluster, "shop", &State::default(), NOW, &mut seen).await.unwrap();
+    add(&cluster, "shop", &State::default(), wants(&State::default(), NOW, 0), &mut seen).await.unwrap();
     assert_eq!(lines(&calls.lock().unwrap()), [""; 0], "no workload");
 }
 

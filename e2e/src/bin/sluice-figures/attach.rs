@@ -139,7 +139,14 @@ fn foreign_entry() -> Value {
         "type": "Accepted", "status": "True", "reason": "Accepted", "message": "theirs",
         "lastTransitionTime": "2026-01-01T00:00:00Z",
     });
-    json!({"controllerName": OTHER, "parentRef": {"name": "elsewhere"}, "conditions": [condition]})
+    // With what the API server would add.
+    let parent = json!({"group": "gateway.networking.k8s.io", "kind": "Gateway", "name": "elsewhere"});
+    json!({"controllerName": OTHER, "parentRef": parent, "conditions": [condition]})
+}
+
+/// Those of another controller first: the last route that is counted is the last of all.
+fn numbers() -> impl Iterator<Item = usize> {
+    (ROUTES..ROUTES + ROUTES / FOREIGN).chain(0..ROUTES)
 }
 
 async fn create(routes: &Api<DynamicObject>, gateway: &str) -> Result<()> {
@@ -154,14 +161,11 @@ async fn create(routes: &Api<DynamicObject>, gateway: &str) -> Result<()> {
         }
         Ok(())
     };
-    // Those of another controller first: the last one that is counted is the last of all.
-    let numbers = (ROUTES..ROUTES + ROUTES / FOREIGN).chain(0..ROUTES);
-    stream::iter(numbers.map(Ok)).try_for_each_concurrent(PARALLEL, create).await
+    stream::iter(numbers().map(Ok)).try_for_each_concurrent(PARALLEL, create).await
 }
 
 async fn delete(routes: &Api<DynamicObject>) -> Result<()> {
-    let numbers = (0..ROUTES + ROUTES / FOREIGN).map(Ok);
-    stream::iter(numbers)
+    stream::iter(numbers().map(Ok))
         .try_for_each_concurrent(PARALLEL, async |number| {
             routes.delete(&name(number), &DeleteParams::default()).await?;
             anyhow::Ok(())

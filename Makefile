@@ -134,7 +134,7 @@ conformance-thrice: images ## the same three times in a row
 	@for run in 1 2 3; do e2e/conformance/run.sh; done
 
 .PHONY: figures
-figures: ## measure the published figures with release images (about 20 minutes); ONLY=scale,churn measures some (flip, scale, churn, rollback)
+figures: ## measure the published figures with release images (about 25 minutes); ONLY=scale,churn measures some (flip, replicas, scale, attach, churn, rollback)
 	@$(MAKE) images PROFILE=release
 	@e2e/with-cluster $(DEBUG)/sluice-figures --install install/install.yaml $(if $(ONLY),--only $(ONLY))
 

@@ -36,6 +36,18 @@ pub fn resident(pid: u32) -> Option<f64> {
     Some(kib.parse::<f64>().ok()? * 1024.0)
 }
 
+/// How long a process has been running, to a hundredth of a second.
+pub fn age(pid: u32) -> Option<Duration> {
+    let stat = fs::read_to_string(format!("/proc/{pid}/stat")).ok()?;
+    // The name before it may hold anything.
+    let started: f64 = stat.rsplit_once(')')?.1.split_whitespace().nth(19)?.parse().ok()?;
+    let uptime: f64 = fs::read_to_string("/proc/uptime").ok()?.split_whitespace().next()?.parse().ok()?;
+    Some(Duration::from_secs_f64((uptime - started / TICKS).max(0.0)))
+}
+
+/// Ticks of the kernel's clock for programs in a second, on every architecture that we run on.
+const TICKS: f64 = 100.0;
+
 /// Time that a processor has had nothing to do, and all its time, in the kernel's ticks.
 #[derive(Clone, Copy, Debug)]
 pub struct Ticks {
@@ -69,7 +81,9 @@ impl Ticks {
 mod tests {
     use std::process::{self, Command};
 
-    use super::{Ticks, family, processor_time, resident};
+    use std::time::Duration;
+
+    use super::{Ticks, age, family, processor_time, resident};
 
     #[test]
     fn a_processor_that_waited_for_a_disk_was_idle() {
@@ -83,6 +97,7 @@ mod tests {
     fn a_process_is_counted_with_its_children() {
         let mut child = Command::new("sleep").arg("60").spawn().expect("started");
         let family = family(process::id());
+        assert!(age(child.id()).is_some_and(|age| age < Duration::from_mins(1)));
         child.kill().expect("killed");
         child.wait().expect("ended");
         assert!(family.contains(&process::id()) && family.contains(&child.id()), "{family:?}");

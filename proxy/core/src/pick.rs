@@ -128,6 +128,29 @@ mod tests {
         }
     }
 
+    /// A share measured over 10^5 requests lies in its 99.9 % binomial interval: of 400 of them about 0.4 do not, and with
+    /// less than one in ten thousand sets of seeds more than 4.
+    #[test]
+    fn a_share_of_many_requests_lies_in_its_binomial_interval() {
+        const REQUESTS: u32 = 100_000;
+        const STANDARD_DEVIATIONS: f64 = 3.29;
+        let mut outside = Vec::new();
+        for (weights, share) in [([1, 99], 0.01), ([5, 95], 0.05), ([1, 2], 1.0 / 3.0), ([99, 1], 0.99)] {
+            let split = Split::new(weights).expect("weights");
+            for seed in 0..100 {
+                let mut random = fastrand::Rng::with_seed(seed);
+                let hits = (0..REQUESTS).filter(|_| split.pick(random.u64(..)) == 0).count() as f64;
+                let expected = f64::from(REQUESTS) * share;
+                // Counts are whole numbers: half a request more on either side.
+                let width = STANDARD_DEVIATIONS * (expected * (1.0 - share)).sqrt() + 0.5;
+                if (hits - expected).abs() > width {
+                    outside.push((weights, seed, hits));
+                }
+            }
+        }
+        assert!(outside.len() <= 4, "{outside:?}");
+    }
+
     proptest! {
         #[test]
         fn a_pick_has_weight(weights in prop::collection::vec(any::<u32>(), 1..20), random in any::<u64>()) {

@@ -74,6 +74,8 @@ pub struct Effects {
 #[derive(Debug, Default)]
 struct Due {
     routes: BTreeSet<RouteName>,
+    /// Those whose write failed: the others go first.
+    failed: BTreeSet<RouteName>,
     classes_and_policies: bool,
 }
 
@@ -138,7 +140,7 @@ impl Effects {
         let failed = self.write_status(caches, &parents, &published, &progress, &services).await;
         let now = Instant::now();
         let retry = (failed || services.failed || unprotected).then_some(now + RETRY);
-        let rest = (!failed && !self.due.routes.is_empty()).then_some(now);
+        let rest = (!self.due.routes.is_empty()).then_some(now);
         [retry, rest, self.pace.next(now)].into_iter().flatten().fold(self.resync, Instant::min)
     }
 
@@ -181,6 +183,9 @@ impl Effects {
             self.due.classes_and_policies = !self.write_classes_and_policies(parents, &now).await;
             all_well &= !self.due.classes_and_policies;
         }
+        if self.due.routes.is_empty() {
+            self.due.routes = std::mem::take(&mut self.due.failed);
+        }
         let batch: BTreeSet<_> = std::iter::from_fn(|| self.due.routes.pop_first()).take(BATCH).collect();
         let mut objects = Objects::default();
         let changes = Changes { seen: batch, ..Changes::default() };
@@ -188,9 +193,8 @@ impl Effects {
         let writes = stream::iter(&changes.seen).map(|name| self.write_route(name, &objects, &now));
         let failed: Vec<_> =
             writes.buffer_unordered(AT_ONCE).filter_map(async |(name, well)| (!well).then_some(name)).collect().await;
-        all_well &= failed.is_empty();
-        self.due.routes.extend(failed.into_iter().cloned());
-        !all_well
+        self.due.failed.extend(failed.into_iter().cloned());
+        !(all_well && self.due.failed.is_empty())
     }
 
     /// Those of Gateways and ListenerSets.

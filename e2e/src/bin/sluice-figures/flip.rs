@@ -25,7 +25,7 @@ const QUIET: Duration = Duration::from_millis(300);
 /// How long a change may take.
 const DEADLINE: Duration = Duration::from_secs(10);
 /// Name of the second Deployment and Service.
-const OTHER: &str = "podinfo-other";
+pub(crate) const OTHER: &str = "podinfo-other";
 
 pub(crate) async fn measure(
     cluster: &sluice_e2e::cluster::Cluster,
@@ -81,7 +81,7 @@ fn record(load: &Load, old: &str, new: &str, times: (Duration, Duration), table:
     Ok(())
 }
 
-async fn set_weights(app: &App, weights: [u32; 2]) -> Result<()> {
+pub(crate) async fn set_weights(app: &App, weights: [u32; 2]) -> Result<()> {
     let backend = |name: &str, weight: u32| json!({"name": name, "port": 80, "weight": weight});
     let rules = json!([{"backendRefs": [backend(&app.name, weights[0]), backend(OTHER, weights[1])]}]);
     let patch = json!({"spec": {"rules": rules}});
@@ -90,7 +90,7 @@ async fn set_weights(app: &App, weights: [u32; 2]) -> Result<()> {
 }
 
 /// A second Deployment and Service beside the example's, with version v2.
-fn other(app: &App) -> Result<Vec<Value>> {
+pub(crate) fn other(app: &App) -> Result<Vec<Value>> {
     let mut objects = Vec::new();
     for kind in ["Deployment", "Service"] {
         let object = app.objects.iter().find(|object| manifest::text(object, "/kind") == kind);

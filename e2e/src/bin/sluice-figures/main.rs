@@ -3,13 +3,16 @@
 //! Each row says how often it was measured, and gives the smallest, middle and largest value: one good run shows nothing.
 #![forbid(unsafe_code)]
 
+mod attach;
 mod backends;
 mod churn;
 mod flip;
 mod memory;
 mod planes;
+mod replicas;
 mod rollback;
 mod scale;
+mod start;
 mod table;
 
 use std::path::PathBuf;
@@ -51,8 +54,12 @@ struct Args {
 enum Part {
     /// Changes of weights, and memory
     Flip,
-    /// New routes, up to thousands of them
+    /// Changes of weights at two data planes
+    Replicas,
+    /// New routes, up to thousands of them, and a data plane that starts beside them
     Scale,
+    /// A thousand routes at once, as their Gateway counts them
+    Attach,
     /// Changes of everything under load
     Churn,
     /// Bad versions
@@ -89,6 +96,14 @@ async fn measure(cluster: &Cluster, args: &Args, table: &mut Table) -> Result<()
     }
     if args.wants(Part::Scale) {
         scale::measure(cluster, &args.example, table).await?;
+        cluster.delete_namespace(NAMESPACE).await?;
+    }
+    if args.wants(Part::Replicas) {
+        replicas::measure(cluster, &args.example, args.flips, table).await?;
+        cluster.delete_namespace(NAMESPACE).await?;
+    }
+    if args.wants(Part::Attach) {
+        attach::measure(cluster, &args.example, table).await?;
         cluster.delete_namespace(NAMESPACE).await?;
     }
     if args.wants(Part::Churn) {

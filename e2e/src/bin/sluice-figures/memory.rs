@@ -42,13 +42,19 @@ pub(crate) async fn measure(cluster: &Cluster, when: &str, table: &mut Table) ->
 
 /// Program and its resident bytes, of each process of ours that runs in a container.
 fn resident() -> Vec<(String, f64)> {
-    let processes = fs::read_dir("/proc").into_iter().flatten().flatten();
-    let mut found: Vec<_> = processes.filter_map(|process| program(&process.path())).collect();
+    let mut found: Vec<_> =
+        processes().into_iter().filter_map(|(program, pid)| Some((program, procfs::resident(pid)?))).collect();
     found.sort_by(|a, b| a.0.cmp(&b.0));
     found
 }
 
-fn program(process: &std::path::Path) -> Option<(String, f64)> {
+/// Program and number of each process of ours that runs in a container and can be seen.
+pub(crate) fn processes() -> Vec<(String, u32)> {
+    let processes = fs::read_dir("/proc").into_iter().flatten().flatten();
+    processes.filter_map(|process| program(&process.path())).collect()
+}
+
+fn program(process: &std::path::Path) -> Option<(String, u32)> {
     let arguments = fs::read_to_string(process.join("cmdline")).ok()?;
     let mut arguments = arguments.split('\0');
     let program = arguments.next()?.strip_prefix("/bin/").filter(|name| name.starts_with("sluice-"))?;
@@ -56,7 +62,7 @@ fn program(process: &std::path::Path) -> Option<(String, f64)> {
         arguments.next().filter(|_| program == "sluice-proxy").map(|role| format!(" {role}")).unwrap_or_default();
     let is_ours = program == "sluice-operator" || program == "sluice-proxy";
     let pid = process.file_name()?.to_str()?.parse().ok().filter(|_| is_ours)?;
-    Some((format!("{program}{role}"), procfs::resident(pid)?))
+    Some((format!("{program}{role}"), pid))
 }
 
 /// Container and its working set in bytes.

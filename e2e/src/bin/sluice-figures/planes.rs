@@ -15,9 +15,11 @@ use sluice_e2e::{cluster::Cluster, load::Target, probe::Probe};
 use crate::backends::endpoints;
 
 /// Namespace of the data planes and their controller.
-const SYSTEM: &str = "sluice-system";
+pub(crate) const SYSTEM: &str = "sluice-system";
 /// Between two looks.
 const PAUSE: Duration = Duration::from_millis(1);
+/// So many answers of the new version in a row, and the old one is gone.
+const FIRM: usize = 5;
 /// How long a change may take.
 const DEADLINE: Duration = Duration::from_secs(10);
 
@@ -27,18 +29,22 @@ pub(crate) struct Planes(Vec<Probe>);
 impl Planes {
     /// Connects to what is behind the address of a Gateway.
     pub(crate) async fn connect(cluster: &Cluster, gateway: SocketAddr) -> Result<Self> {
-        let services = cluster.api::<Service>(SYSTEM).list(&ListParams::default()).await?;
-        let address = gateway.ip().to_string();
-        let has_address = |service: &&Service| {
-            service.spec.as_ref().is_some_and(|spec| spec.cluster_ip.as_deref() == Some(address.as_str()))
-        };
-        let service = services.iter().find(has_address).with_context(|| format!("no Service has {address}"))?;
-        let addresses = endpoints(cluster, SYSTEM, &service.name_any()).await?;
-        let connecting = addresses.into_iter().map(Probe::connect);
-        Ok(Self(try_join_all(connecting).await?))
+        Self::connect_each(cluster, gateway, 1).await
     }
 
-    /// How many there are.
+    /// The same with several connections to each data plane: a connection goes to the worker that has the fewest, so as
+    /// many as there are workers reach all of them.
+    pub(crate) async fn connect_each(cluster: &Cluster, gateway: SocketAddr, connections: usize) -> Result<Self> {
+        let addresses = endpoints_of(cluster, gateway).await?;
+        let mut probes = Vec::new();
+        // One round after the other, so that each finds the workers of its data plane evenly loaded.
+        for _ in 0..connections {
+            probes.extend(try_join_all(addresses.iter().copied().map(Probe::connect)).await?);
+        }
+        Ok(Self(probes))
+    }
+
+    /// How many connections there are.
     pub(crate) fn count(&self) -> usize {
         self.0.len()
     }
@@ -48,6 +54,42 @@ impl Planes {
         try_join_all(self.0.iter_mut().map(|probe| serves(probe, target))).await?;
         Ok(Instant::now())
     }
+
+    /// Waits until this version answers on each connection, and no other one does any more; returns when the last of them
+    /// had its first answer of it.
+    pub(crate) async fn turn_to(&mut self, target: &Target, version: &str) -> Result<Instant> {
+        let turned = try_join_all(self.0.iter_mut().map(|probe| turns_to(probe, target, version))).await?;
+        turned.into_iter().max().context("no data plane")
+    }
+}
+
+/// What is behind the address of a Gateway: each data plane's address and the port that it binds.
+pub(crate) async fn endpoints_of(cluster: &Cluster, gateway: SocketAddr) -> Result<Vec<SocketAddr>> {
+    let services = cluster.api::<Service>(SYSTEM).list(&ListParams::default()).await?;
+    let address = gateway.ip().to_string();
+    let has_address = |service: &&Service| {
+        service.spec.as_ref().is_some_and(|spec| spec.cluster_ip.as_deref() == Some(address.as_str()))
+    };
+    let service = services.iter().find(has_address).with_context(|| format!("no Service has {address}"))?;
+    endpoints(cluster, SYSTEM, &service.name_any()).await
+}
+
+async fn turns_to(probe: &mut Probe, target: &Target, version: &str) -> Result<Instant> {
+    let asked = Instant::now();
+    let (mut turned, mut firm) = (None, 0);
+    while firm < FIRM {
+        let (status, headers) = probe.get(target).await?;
+        ensure!(status == StatusCode::OK, "{}: answered {status}", target.host);
+        let is_new = headers.get("x-version").is_some_and(|value| value.as_bytes() == version.as_bytes());
+        ensure!(is_new || turned.is_none(), "{}: the old version after {version}", target.host);
+        if is_new {
+            turned.get_or_insert_with(Instant::now);
+            firm += 1;
+        }
+        ensure!(asked.elapsed() < DEADLINE, "{}: {version} did not answer within {DEADLINE:?}", target.host);
+        tokio::time::sleep(PAUSE).await;
+    }
+    turned.context("no answer")
 }
 
 async fn serves(probe: &mut Probe, target: &Target) -> Result<()> {

@@ -1,5 +1,6 @@
 //! How long a new route takes until every data plane answers for it: the first ones, and those beside thousands of others
-//! while endpoints come and go. And what a change of weights then costs on the way to a data plane.
+//! while endpoints come and go. What a change of weights then costs on the way to a data plane, and how long one that
+//! starts takes to serve them all.
 
 use std::{
     net::SocketAddr,
@@ -25,6 +26,7 @@ use sluice_e2e::{
 use crate::{
     NAMESPACE, backends,
     planes::{Planes, Sent},
+    start,
     table::Table,
 };
 
@@ -65,7 +67,10 @@ pub(crate) async fn measure(cluster: &Cluster, example: &Path, table: &mut Table
         timed = routes.time(LARGE..LARGE + AT_LARGE, &mut planes, &name, table) => timed?,
         failed = change_endpoints(cluster, &pods) => failed?,
     }
-    weigh(cluster, &routes, planes.count(), table).await
+    weigh(cluster, &routes, planes.count(), table).await?;
+    drop(planes);
+    let targets: Vec<_> = (0..LARGE + AT_LARGE).map(target).collect();
+    start::measure(cluster, address, &targets, table).await
 }
 
 /// Bytes of a change of weights, once on the stream of each data plane.

@@ -16,6 +16,8 @@ use crate::backends::endpoints;
 
 /// Namespace of the data planes and their controller.
 pub(crate) const SYSTEM: &str = "sluice-system";
+/// The Deployment of the data planes.
+pub(crate) const DATA_PLANE: &str = "sluice-proxy";
 /// Between two looks.
 const PAUSE: Duration = Duration::from_millis(1);
 /// So many answers of the new version in a row, and the old one is gone.

@@ -18,12 +18,10 @@ use sluice_e2e::{
 use crate::{
     NAMESPACE,
     flip::{OTHER, other, set_weights},
-    planes::{Planes, SYSTEM},
+    planes::{DATA_PLANE, Planes, SYSTEM},
     table::Table,
 };
 
-/// The Deployment of the data planes.
-const DATA_PLANE: &str = "sluice-proxy";
 /// Data planes.
 const REPLICAS: usize = 2;
 /// Connections to each: twice as many as it has workers on a machine of two processors.

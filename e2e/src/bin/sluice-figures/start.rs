@@ -15,9 +15,13 @@ use kube::{
     api::{DeleteParams, ListParams, LogParams},
 };
 use serde_json::Value;
-use sluice_e2e::{cluster::Cluster, load::Target, probe::Probe, procfs};
+use sluice_e2e::{cluster::Cluster, install::deployment_ready, load::Target, probe::Probe, procfs};
 
-use crate::{memory, planes, planes::SYSTEM, table::Table};
+use crate::{
+    memory,
+    planes::{self, DATA_PLANE, SYSTEM},
+    table::Table,
+};
 
 /// Data planes that are started, one after the other.
 const STARTS: usize = 5;
@@ -34,8 +38,8 @@ pub(crate) async fn measure(
     targets: &[Target],
     table: &mut Table,
 ) -> Result<()> {
+    let port = planes::endpoints_of(cluster, gateway).await?[0].port();
     for _ in 0..STARTS {
-        let port = planes::endpoints_of(cluster, gateway).await?[0].port();
         let started = replace(cluster).await?;
         let mut probe = Probe::connect(SocketAddr::new(started.address, port)).await?;
         let mut unserved = 0;
@@ -50,6 +54,7 @@ pub(crate) async fn measure(
             let name = format!("start of a data plane beside {} routes: process until ready", targets.len());
             table.add(&name, "ms", took.as_secs_f64() * 1e3);
         }
+        deployment_ready(cluster, SYSTEM, DATA_PLANE, DEADLINE).await?;
     }
     Ok(())
 }

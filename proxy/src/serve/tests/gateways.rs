@@ -294,8 +294,9 @@ fn a_request_that_is_sampled_is_a_span_at_the_collector() {
         let answer = send(&mut proxy.client().await, PARENT).await;
         let span = collected(&collector).await.remove(0);
         let passed = answer.body.lines().find_map(|line| line.strip_prefix("traceparent: ")).expect("a parent");
-        let id = span.span_id.iter().map(|byte| format!("{byte:02x}")).collect::<String>();
-        assert_eq!(passed, format!("00-0af7651916cd43dd8448eb211c80319c-{id}-01"), "the backend's parent is our span");
+        let id = u64::from_be_bytes(span.span_id[..].try_into().expect("an id"));
+        let ours = format!("00-0af7651916cd43dd8448eb211c80319c-{id:016x}-01");
+        assert_eq!(passed, ours, "the backend's parent is our span");
         assert_eq!(span.trace_id, 0x0af7_6519_16cd_43dd_8448_eb21_1c80_319c_u128.to_be_bytes());
         assert_eq!(span.parent_span_id, 0xb7ad_6b71_6920_3331_u64.to_be_bytes());
         assert_eq!((span.name.as_str(), span.kind), ("GET HTTPRoute/default/r", 2));

@@ -111,7 +111,7 @@ mod tests {
 
     use super::{Entry, LONGEST, Text};
 
-    fn entry<'a>(path: &'a [u8]) -> Entry<'a> {
+    fn entry(path: &[u8]) -> Entry<'_> {
         Entry {
             timestamp: "2026-01-02T03:04:05.678Z",
             method: Text(b"GET"),

@@ -119,7 +119,9 @@ impl Translation {
 
     fn insert_listeners(&mut self) {
         let parameters: Vec<_> = self.gateways.values().filter_map(|gateway| gateway.parameters.clone()).collect();
-        parameters.into_iter().for_each(|parameters| self.insert(Resource::Gateway(parameters)));
+        for parameters in parameters {
+            self.insert(Resource::Gateway(parameters));
+        }
         for plan in self.gateways.clone().values().flat_map(|gateway| &gateway.listeners) {
             let Some(listener) = &plan.resource else { continue };
             self.insert(Resource::Listener(listener.clone()));

@@ -35,8 +35,8 @@ impl AccessLog {
         let (queue, waiting) = sync_channel(QUEUE);
         let dropped = Arc::<AtomicU64>::default();
         let lost = Arc::clone(&dropped);
-        let writing = move || write_all(&waiting, &mut BufWriter::with_capacity(64 * 1024, sink), &lost);
-        std::thread::Builder::new().name("access-log".into()).spawn(writing)?;
+        let run = move || write_all(&waiting, &mut BufWriter::with_capacity(64 * 1024, sink), &lost);
+        std::thread::Builder::new().name("access-log".into()).spawn(run)?;
         Ok(Self { queue, dropped })
     }
 

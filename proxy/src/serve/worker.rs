@@ -103,7 +103,7 @@ impl WorkerHandle {
             move || tokio::runtime::Builder::new_current_thread().enable_all().build_local(LocalOptions::default());
         std::thread::Builder::new().name(format!("worker-{number}")).spawn(move || match runtime() {
             Ok(runtime) => {
-                runtime.block_on(Worker::run(inbox, Worker::new(worker_cells, worker_load, most_flows, log)))
+                runtime.block_on(Worker::run(inbox, Worker::new(worker_cells, worker_load, most_flows, log)));
             }
             // Its inbox is gone with it, which the control thread sees at the first swap.
             Err(error) => tracing::error!(%error, "Cannot start a worker"),

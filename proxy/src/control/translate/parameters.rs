@@ -146,7 +146,7 @@ fn named(reference: &Value, own: Option<&str>, objects: &Objects) -> Result<Para
         });
         Collector { service: backend::service_of(&reference, &name.namespace), found }
     });
-    Ok(Parameters { collector, spec })
+    Ok(Parameters { spec, collector })
 }
 
 /// What parameters mean. The schema holds in a cluster; in a folder nobody has checked it yet.
@@ -196,7 +196,7 @@ fn proxy_protocol(spec: &ProxyProtocolParameters) -> Result<Option<ProxyProtocol
 }
 
 fn tracing(spec: &TracingParameters) -> Result<Option<Tracing>, String> {
-    let share = share("spec.tracing.sample", spec.sample.as_deref())?.unwrap_or(Share::of_ratio(SAMPLED));
+    let share = share("spec.tracing.sample", spec.sample.as_deref())?.unwrap_or_else(|| Share::of_ratio(SAMPLED));
     let collector = spec.collector.as_ref().map(|collector| {
         let reference = HttpBackendRef {
             name: collector.name.clone(),

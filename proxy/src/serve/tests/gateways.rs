@@ -14,12 +14,12 @@ use crate::serve::limits::Limit;
 use crate::serve::worker::{LocalExecutor, Message};
 
 /// Whom the tests' clients connect as.
-fn trusting(network: &str) -> Option<ClientAddress> {
-    Some(ClientAddress { trusted: vec![network.parse().expect("a network")], hops: 1 })
+fn trusting(network: &str) -> ClientAddress {
+    ClientAddress { trusted: vec![network.parse().expect("a network")], hops: 1 }
 }
 
-fn logging(ratio: f64) -> Option<AccessLog> {
-    Some(AccessLog { share: Share::of_ratio(ratio) })
+fn logging(ratio: f64) -> AccessLog {
+    AccessLog { share: Share::of_ratio(ratio) }
 }
 
 async fn asked(gateway: Gateway) -> (Proxy, Echo) {
@@ -41,7 +41,7 @@ fn who_is_trusted_tells_who_the_client_is() {
     run(async {
         let believed = ["x-forwarded-for: 203.0.113.7, 127.0.0.1", "x-forwarded-proto: https", "x-forwarded-prefix"];
         for (network, trusted) in [("127.0.0.0/8", true), ("10.0.0.0/8", false)] {
-            let (proxy, _echo) = asked(Gateway { client_address: trusting(network), ..Gateway::default() }).await;
+            let (proxy, _echo) = asked(Gateway { client_address: Some(trusting(network)), ..Gateway::default() }).await;
             let body = send(&mut proxy.client().await, SAID).await.body;
             for line in believed {
                 assert_eq!(body.contains(line), trusted, "{network}: {line} in {body}");
@@ -54,11 +54,12 @@ fn who_is_trusted_tells_who_the_client_is() {
 #[test]
 fn a_change_of_whom_to_trust_is_for_the_next_request_of_an_open_connection() {
     run(async {
-        let (proxy, _echo) = asked(Gateway { client_address: trusting("10.0.0.0/8"), ..Gateway::default() }).await;
+        let (proxy, _echo) =
+            asked(Gateway { client_address: Some(trusting("10.0.0.0/8")), ..Gateway::default() }).await;
         let mut client = proxy.client().await;
         let said = "x-forwarded-for: 203.0.113.7\r\n";
         assert!(!send(&mut client, said).await.body.contains("203.0.113.7"));
-        proxy.asks_for(Gateway { client_address: trusting("127.0.0.0/8"), ..Gateway::default() });
+        proxy.asks_for(Gateway { client_address: Some(trusting("127.0.0.0/8")), ..Gateway::default() });
         proxy.apply().await.expect("applied");
         assert!(send(&mut client, said).await.body.contains("203.0.113.7"));
     });
@@ -75,7 +76,7 @@ fn every_request_has_an_id_where_its_gateway_asks_for_it() {
     run(async {
         for (echo, network, kept) in [(true, "127.0.0.0/8", true), (false, "10.0.0.0/8", false)] {
             let request_id = Some(RequestId { echo });
-            let client_address = trusting(network);
+            let client_address = Some(trusting(network));
             let (proxy, _echo) = asked(Gateway { request_id, client_address, ..Gateway::default() }).await;
             let mut client = proxy.client().await;
             let (sent, told) = ids(&send(&mut client, "").await);
@@ -95,7 +96,7 @@ fn every_request_has_an_id_where_its_gateway_asks_for_it() {
 #[test]
 fn an_id_is_passed_on_as_it_is_where_nobody_asks() {
     run(async {
-        let (proxy, _echo) = asked(Gateway { access_log: logging(1.0), ..Gateway::default() }).await;
+        let (proxy, _echo) = asked(Gateway { access_log: Some(logging(1.0)), ..Gateway::default() }).await;
         let answer = send(&mut proxy.client().await, "x-request-id: mine\r\n").await;
         assert_eq!(ids(&answer), (Some("mine".to_owned()), None));
         assert_eq!(ids(&send(&mut proxy.client().await, "").await), (None, None));
@@ -105,8 +106,8 @@ fn an_id_is_passed_on_as_it_is_where_nobody_asks() {
 #[test]
 fn a_request_is_a_line_of_the_access_log() {
     run(async {
-        let (access_log, request_id) = (logging(1.0), Some(RequestId { echo: false }));
-        let client_address = trusting("127.0.0.0/8");
+        let (access_log, request_id) = (Some(logging(1.0)), Some(RequestId { echo: false }));
+        let client_address = Some(trusting("127.0.0.0/8"));
         let (proxy, echo) = asked(Gateway { access_log, request_id, client_address, ..Gateway::default() }).await;
         let mut client = proxy.client().await;
         let headers = "x-forwarded-for: 203.0.113.7\r\nx-request-id: mine\r\nuser-agent: \"odd\\\r\n";
@@ -140,7 +141,7 @@ fn a_request_is_a_line_of_the_access_log() {
 #[test]
 fn what_the_proxy_answers_itself_is_logged_with_its_reason() {
     run(async {
-        let (proxy, _echo) = asked(Gateway { access_log: logging(1.0), ..Gateway::default() }).await;
+        let (proxy, _echo) = asked(Gateway { access_log: Some(logging(1.0)), ..Gateway::default() }).await;
         proxy.client().await.exchange("GET /nowhere HTTP/1.1\r\nhost: other.test\r\n\r\n").await;
         proxy.client().await.exchange(&format!("TRACE / HTTP/1.1\r\nhost: {HOST}\r\n\r\n")).await;
         proxy.split(2, &[("empty", 1)]);
@@ -157,7 +158,7 @@ fn what_the_proxy_answers_itself_is_logged_with_its_reason() {
 #[test]
 fn a_client_that_leaves_is_logged_too() {
     run(async {
-        let (proxy, _echo) = asked(Gateway { access_log: logging(1.0), ..Gateway::default() }).await;
+        let (proxy, _echo) = asked(Gateway { access_log: Some(logging(1.0)), ..Gateway::default() }).await;
         let backend = tokio::net::TcpListener::bind(("127.0.0.1", 0)).await.expect("bound");
         proxy.endpoints("b", Protocol::Http1, &[backend.local_addr().expect("address")]);
         proxy.apply().await.expect("applied");
@@ -173,11 +174,11 @@ fn a_client_that_leaves_is_logged_too() {
 #[test]
 fn nothing_is_logged_of_what_is_not_drawn() {
     run(async {
-        let (proxy, _echo) = asked(Gateway { access_log: logging(0.0), ..Gateway::default() }).await;
+        let (proxy, _echo) = asked(Gateway { access_log: Some(logging(0.0)), ..Gateway::default() }).await;
         let mut client = proxy.client().await;
         client.get().await;
         proxy.settled("b").await;
-        proxy.asks_for(Gateway { access_log: logging(1.0), ..Gateway::default() });
+        proxy.asks_for(Gateway { access_log: Some(logging(1.0)), ..Gateway::default() });
         proxy.apply().await.expect("applied");
         send(&mut client, "").await;
         assert_eq!(proxy.logged(1).await[0]["url.path"], "/a", "the first line is that of the second request");
@@ -279,7 +280,7 @@ async fn collected(collector: &tokio::net::TcpListener) -> Vec<Span> {
 async fn traced(ratio: f64, network: &str) -> (Proxy, Echo, tokio::net::TcpListener) {
     let collector = tokio::net::TcpListener::bind(("127.0.0.1", 0)).await.expect("bound");
     let tracing = Some(Tracing { share: Share::of_ratio(ratio), collector: "o/c:4318".into() });
-    let (proxy, echo) = asked(Gateway { tracing, client_address: trusting(network), ..Gateway::default() }).await;
+    let (proxy, echo) = asked(Gateway { tracing, client_address: Some(trusting(network)), ..Gateway::default() }).await;
     proxy.endpoints("o/c:4318", Protocol::Http1, &[collector.local_addr().expect("address")]);
     proxy.apply().await.expect("applied");
     (proxy, echo, collector)
@@ -294,8 +295,9 @@ fn a_request_that_is_sampled_is_a_span_at_the_collector() {
         let answer = send(&mut proxy.client().await, PARENT).await;
         let span = collected(&collector).await.remove(0);
         let passed = answer.body.lines().find_map(|line| line.strip_prefix("traceparent: ")).expect("a parent");
-        let id = span.span_id.iter().map(|byte| format!("{byte:02x}")).collect::<String>();
-        assert_eq!(passed, format!("00-0af7651916cd43dd8448eb211c80319c-{id}-01"), "the backend's parent is our span");
+        let id = u64::from_be_bytes(span.span_id[..].try_into().expect("an id"));
+        let ours = format!("00-0af7651916cd43dd8448eb211c80319c-{id:016x}-01");
+        assert_eq!(passed, ours, "the backend's parent is our span");
         assert_eq!(span.trace_id, 0x0af7_6519_16cd_43dd_8448_eb21_1c80_319c_u128.to_be_bytes());
         assert_eq!(span.parent_span_id, 0xb7ad_6b71_6920_3331_u64.to_be_bytes());
         assert_eq!((span.name.as_str(), span.kind), ("GET HTTPRoute/default/r", 2));
@@ -335,7 +337,7 @@ fn who_is_not_trusted_does_not_decide_what_is_sampled() {
 #[test]
 fn what_is_said_of_traces_is_passed_on_as_it_is_where_nobody_asks() {
     run(async {
-        let (proxy, _echo) = asked(Gateway { access_log: logging(1.0), ..Gateway::default() }).await;
+        let (proxy, _echo) = asked(Gateway { access_log: Some(logging(1.0)), ..Gateway::default() }).await;
         let said = "traceparent: anything\r\ntracestate: vendor=1\r\n";
         let body = send(&mut proxy.client().await, said).await.body;
         assert!(body.contains("traceparent: anything\n") && body.contains("tracestate: vendor=1\n"), "{body}");

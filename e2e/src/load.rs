@@ -31,6 +31,7 @@ pub use self::{
     record::{Cause, Record, Sample},
     report::{Failure, Interval, Summary, Tally, VersionTally},
 };
+use crate::tls::TlsClient;
 
 /// What is sent where and how often.
 #[derive(Clone, Debug)]
@@ -49,6 +50,8 @@ pub struct LoadConfig {
     pub timeout: Duration,
     /// Name and value of further headers.
     pub headers: Vec<(String, String)>,
+    /// In TLS, as this client; None is in the clear.
+    pub tls: Option<TlsClient>,
 }
 
 /// Where a request goes at that address.
@@ -71,6 +74,7 @@ impl LoadConfig {
             connections: 16,
             timeout: Duration::from_secs(10),
             headers: Vec::new(),
+            tls: None,
         }
     }
 }

@@ -104,5 +104,6 @@ async fn config(args: &Args) -> Result<LoadConfig> {
         connections: args.connections,
         timeout: Duration::from_secs_f64(args.timeout),
         headers: headers.collect::<Result<_>>()?,
+        tls: None,
     })
 }

@@ -14,6 +14,7 @@ use http_body_util::{BodyExt, Full, Limited};
 use hyper::{body::Incoming, client::conn::http1::SendRequest};
 use hyper_util::rt::TokioIo;
 use tokio::{
+    io::{AsyncRead, AsyncWrite},
     net::TcpStream,
     sync::{Mutex as AsyncMutex, mpsc},
     task::JoinSet,
@@ -159,8 +160,18 @@ async fn reusable(connection: Option<Connection>) -> Option<Connection> {
 }
 
 async fn connect(shared: &Shared) -> Result<Connection> {
+    if let Some(tls) = &shared.config.tls {
+        return handshake(tls.connect(shared.config.address).await?).await;
+    }
     let stream = TcpStream::connect(shared.config.address).await.context("connect")?;
     stream.set_nodelay(true)?;
+    handshake(stream).await
+}
+
+async fn handshake<S>(stream: S) -> Result<Connection>
+where
+    S: AsyncRead + AsyncWrite + Unpin + 'static,
+{
     let (sender, driver) = hyper::client::conn::http1::handshake(TokioIo::new(stream)).await.context("handshake")?;
     // Its errors come back through the request that they break.
     tokio::task::spawn_local(driver);

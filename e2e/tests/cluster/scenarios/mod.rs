@@ -1,5 +1,6 @@
 //! The scenarios of `docs/scenarios`: what is typed there is run here, and traffic shows what comes of it.
 
+mod cert_manager;
 mod cross_namespace;
 mod gateway_classes;
 mod header_canary;

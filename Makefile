@@ -52,8 +52,8 @@ test: lint unit e2e conformance ## all tests: lint, unit, end to end on a real c
 	$(call say,all tests passed)
 
 .PHONY: test-full
-test-full: setup ## all there is: the gate, long outages, idleness, the conformance suite three times, the figures; writes docs/reports
-	@failed=0; for target in test outages idle conformance-thrice figures; do e2e/report.sh $$target || failed=1; done; exit $$failed
+test-full: setup ## all there is: the gate, long outages, idleness, cert-manager, the conformance suite three times, the figures; writes docs/reports
+	@failed=0; for target in test outages idle cert-manager conformance-thrice figures; do e2e/report.sh $$target || failed=1; done; exit $$failed
 
 .PHONY: outages
 outages: images ## an API server that is away for a minute and for five, in the middle of a run (about 13 minutes)
@@ -66,6 +66,12 @@ idle: ## a hundred Rollouts that have nothing to do, for ten minutes, with relea
 	$(call say,idle)
 	@e2e/with-cluster $(CLUSTER_TEST) --test cluster_alone -- --ignored --nocapture idle
 
+.PHONY: cert-manager
+cert-manager: images ## the real cert-manager renews a Gateway's certificate under load (about a minute, once built)
+	@e2e/cert-manager/build.sh $(BIN)
+	$(call say,cert-manager)
+	@SLUICE_CERT_MANAGER=$(BIN) e2e/with-cluster $(CLUSTER_TEST) --test cluster -- --ignored --nocapture cert_manager
+
 .PHONY: build
 build: setup ## compile everything once
 	$(call say,compile (first time: about 5 minutes on 2 cores))
@@ -77,7 +83,7 @@ lint: setup $(DENY) ## formatting, clippy, licences and sources of dependencies
 	$(call say,lint)
 	@cargo fmt --all --check
 	@cargo clippy --workspace --all-targets $(CLUSTER_FEATURES) -- -D warnings
-	@gofmt -l e2e/cluster e2e/conformance | (! grep .)
+	@gofmt -l e2e/cluster e2e/cert-manager e2e/conformance | (! grep .)
 	@$(DENY) --log-level error check bans licenses sources
 
 # Compiled without optimisation: it runs for seconds.
@@ -89,7 +95,7 @@ $(DENY):
 .PHONY: unit
 unit: setup ## tests that need no cluster
 	$(call say,unit tests)
-	@e2e/packages.sh jq:jq lua5.1:lua5.1
+	@e2e/packages.sh jq:jq lua5.1:lua5.1 openssl:openssl
 	@cargo test --workspace
 	@cd e2e/cluster && $(GO_ENV) go vet ./... && $(GO_ENV) go test ./...
 
@@ -115,6 +121,7 @@ images: build cluster ## images of our programs, without Docker, loaded into the
 .PHONY: e2e
 e2e: build images ## end-to-end tests on a real cluster, then the audit of everything that was written meanwhile
 	$(call say,end-to-end tests)
+	@e2e/packages.sh openssl:openssl
 	@since=$$(date -u +%Y-%m-%dT%H:%M:%SZ); failed=0; \
 	 e2e/with-cluster $(CLUSTER_TEST) --test cluster -- --test-threads=3 || failed=1; \
 	 e2e/with-cluster $(CLUSTER_TEST) --test cluster_alone -- --test-threads=1 --nocapture || failed=1; \

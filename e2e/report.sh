@@ -15,7 +15,7 @@ fi
 
 # The lines that say a result, and the rows of tables.
 says='^test result|^test .* FAILED|^  (held|BROKEN)|^[0-9]+ deaths|taken over|away for|back after|of a core|renewals of the Lease'
-says+='|^[0-9]+ (PASS|FAIL|SKIP)$|^failed: |^conformance: |^\|'
+says+='|^[0-9]+ (PASS|FAIL|SKIP)$|^failed: |^conformance: |requests over|^\|'
 commit=$(git rev-parse HEAD)
 began=$(date +%s)
 result=passed

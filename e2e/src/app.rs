@@ -12,12 +12,13 @@ use serde_json::{Value, json};
 use sluice_crds::{Rollout, names};
 
 use crate::{
-    cluster::{Cluster, look_at},
+    cluster::Cluster,
     follow::{Follow, has_condition, say},
+    gateway,
     install::deployment_ready,
     load::{Load, LoadConfig},
     manifest::{self, text},
-    wait::{Look, until, when},
+    wait::{until, when},
 };
 
 /// How long pods, addresses and adoption may take.
@@ -126,20 +127,9 @@ impl App {
         Follow::start(self.rollouts(), self.routes(), &self.name, &self.name)
     }
 
-    /// The Gateway's address, once it has one.
+    /// The address of the Gateway's HTTP port, once it has one.
     pub async fn address(&self) -> Result<SocketAddr> {
-        let gateways = self.cluster.gateway_api(&self.namespace, "Gateway", "gateways");
-        until("an address of the Gateway", SETUP_DEADLINE, async || {
-            look_at(&gateways, &self.gateway, |gateway| {
-                let address = text(&gateway.data, "/status/addresses/0/value").parse();
-                address.map_or_else(
-                    |_| Look::NotYet(gateway.data.get("status").unwrap_or(&Value::Null).to_string()),
-                    |ip| Look::Done(SocketAddr::new(ip, 80)),
-                )
-            })
-            .await
-        })
-        .await
+        Ok(SocketAddr::new(gateway::address(&self.cluster, &self.namespace, &self.gateway).await?, 80))
     }
 
     /// Starts load on the Gateway.

@@ -1,6 +1,6 @@
 //! The cluster that is given by `KUBECONFIG`.
 
-use std::{process::Stdio, time::Duration};
+use std::{path::Path, process::Stdio, time::Duration};
 
 use anyhow::{Context, Result, bail};
 use k8s_openapi::{NamespaceResourceScope, api::core::v1::Namespace};
@@ -15,6 +15,9 @@ use crate::wait::{Look, until, when};
 
 /// How long a namespace may take to go: pods have 30 s, and finalizers of ours must have run.
 const NAMESPACE_DEADLINE: Duration = Duration::from_mins(2);
+
+/// How long a command of the documentation may take: some of them wait for a Rollout.
+const SHELL_DEADLINE: Duration = Duration::from_mins(5);
 
 /// A cluster.
 #[derive(Clone)]
@@ -80,23 +83,15 @@ impl Cluster {
     /// The same with something on its standard input, for `-f -`.
     pub async fn kubectl_with(&self, arguments: &[&str], input: &str) -> Result<Kubectl> {
         let mut command = Command::new("kubectl");
-        command.args(arguments).stdin(Stdio::piped()).stdout(Stdio::piped()).stderr(Stdio::piped()).kill_on_drop(true);
-        if let Some(path) = std::env::var_os("SLUICE_KUBECONFIG") {
-            command.env("KUBECONFIG", path);
-        }
-        let mut child = command.spawn().context("kubectl is not on PATH")?;
-        let mut stdin = child.stdin.take().context("kubectl has no standard input")?;
-        let output = tokio::time::timeout(Duration::from_mins(1), async {
-            stdin.write_all(input.as_bytes()).await?;
-            drop(stdin);
-            child.wait_with_output().await
-        });
-        let output = output.await.context("kubectl did not end")??;
-        Ok(Kubectl {
-            success: output.status.success(),
-            stdout: String::from_utf8_lossy(&output.stdout).into_owned(),
-            stderr: String::from_utf8_lossy(&output.stderr).into_owned(),
-        })
+        command.args(arguments);
+        run(command, input, Duration::from_mins(1)).await
+    }
+
+    /// Runs a line as a user types it into a shell in the checkout.
+    pub async fn shell(&self, line: &str) -> Result<Kubectl> {
+        let mut command = Command::new("sh");
+        command.args(["-c", line]).current_dir(Path::new(env!("CARGO_MANIFEST_DIR")).join(".."));
+        run(command, "", SHELL_DEADLINE).await
     }
 
     /// Deletes a namespace, if it exists, and waits until it is gone.
@@ -112,6 +107,27 @@ impl Cluster {
         })
         .await
     }
+}
+
+/// Runs a command that calls `kubectl`, within a time.
+async fn run(mut command: Command, input: &str, deadline: Duration) -> Result<Kubectl> {
+    command.stdin(Stdio::piped()).stdout(Stdio::piped()).stderr(Stdio::piped()).kill_on_drop(true);
+    if let Some(path) = std::env::var_os("SLUICE_KUBECONFIG") {
+        command.env("KUBECONFIG", path);
+    }
+    let mut child = command.spawn().context("kubectl is not on PATH")?;
+    let mut stdin = child.stdin.take().context("kubectl has no standard input")?;
+    let output = tokio::time::timeout(deadline, async {
+        stdin.write_all(input.as_bytes()).await?;
+        drop(stdin);
+        child.wait_with_output().await
+    });
+    let output = output.await.context("kubectl did not end")??;
+    Ok(Kubectl {
+        success: output.status.success(),
+        stdout: String::from_utf8_lossy(&output.stdout).into_owned(),
+        stderr: String::from_utf8_lossy(&output.stderr).into_owned(),
+    })
 }
 
 /// `Look` at an object that must be there for its state to be asked.

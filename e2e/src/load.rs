@@ -32,6 +32,7 @@ pub use self::{
     record::{Cause, Record, Sample},
     report::{Failure, Interval, Summary, Tally, VersionTally},
 };
+use crate::tls::TlsClient;
 
 /// What is sent where and how often.
 #[derive(Clone, Debug)]
@@ -52,6 +53,8 @@ pub struct LoadConfig {
     pub timeout: Duration,
     /// Name and value of further headers.
     pub headers: Vec<(String, String)>,
+    /// In TLS, as this client; None is in the clear.
+    pub tls: Option<TlsClient>,
 }
 
 /// Which HTTP the load speaks.
@@ -84,6 +87,7 @@ impl LoadConfig {
             connections: 16,
             timeout: Duration::from_secs(10),
             headers: Vec::new(),
+            tls: None,
         }
     }
 }

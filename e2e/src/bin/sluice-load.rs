@@ -108,5 +108,6 @@ async fn config(args: &Args) -> Result<LoadConfig> {
         connections: args.connections,
         timeout: Duration::from_secs_f64(args.timeout),
         headers: headers.collect::<Result<_>>()?,
+        tls: None,
     })
 }

@@ -9,7 +9,10 @@ use hyper::{
     client::conn::{TrySendError, http1, http2},
 };
 use hyper_util::rt::TokioIo;
-use tokio::net::TcpStream;
+use tokio::{
+    io::{AsyncRead, AsyncWrite},
+    net::TcpStream,
+};
 
 use super::{LoadConfig, Protocol};
 use crate::local::LocalExecutor;
@@ -26,10 +29,20 @@ pub(super) enum Connection {
 impl Connection {
     /// Connects. Errors of the connection come back through the request that they break.
     pub(super) async fn open(config: &LoadConfig) -> Result<Self> {
+        if let Some(tls) = &config.tls {
+            return Self::on(tls.connect(config.address).await?, config.protocol).await;
+        }
         let stream = TcpStream::connect(config.address).await.context("connect")?;
         stream.set_nodelay(true)?;
+        Self::on(stream, config.protocol).await
+    }
+
+    async fn on<S>(stream: S, protocol: Protocol) -> Result<Self>
+    where
+        S: AsyncRead + AsyncWrite + Unpin + 'static,
+    {
         let stream = TokioIo::new(stream);
-        Ok(match config.protocol {
+        Ok(match protocol {
             Protocol::Http1 => {
                 let (sender, driver) = http1::handshake(stream).await.context("handshake")?;
                 tokio::task::spawn_local(driver);

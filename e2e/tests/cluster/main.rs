@@ -16,3 +16,4 @@ mod promote;
 mod promotion_fails;
 mod proxy_routes;
 mod rollback;
+mod scenarios;

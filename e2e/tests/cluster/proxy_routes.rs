@@ -18,10 +18,9 @@ use rustls::{ClientConfig, ClientConnection, RootCertStore};
 use serde_json::{Value, json};
 use sluice_e2e::{
     app::SETUP_DEADLINE,
-    cluster::{Cluster, look_at},
-    manifest::{self, text},
-    suite,
-    wait::{Look, until, when},
+    cluster::Cluster,
+    gateway, manifest, suite,
+    wait::{until, when},
 };
 use tokio::{
     io::{AsyncReadExt, AsyncWriteExt},
@@ -42,8 +41,8 @@ async fn a_grpc_route_is_attached_and_its_clients_are_told_what_is_wrong_in_thei
             "spec": {"parentRefs": [{"name": "web"}], "hostnames": [HOST], "rules": [{
                 "matches": [{"method": {"service": "a.Echo"}}], "backendRefs": [{"name": "nobody", "port": 80}]}]}});
         manifest::apply(&cluster.client, &[service, gateway, route]).await?;
-        accepted(&cluster, &namespace, "GRPCRoute", "grpcroutes", "echo").await?;
-        let address = address(&cluster, &namespace).await?;
+        gateway::accepted(&cluster.gateway_api(&namespace, "GRPCRoute", "grpcroutes"), "echo").await?;
+        let address = SocketAddr::new(gateway::address(&cluster, &namespace, "web").await?, 80);
         for (path, code) in [("/a.Echo/Say", "14"), ("/b.Other/Say", "12")] {
             until(&format!("grpc-status {code} for {path}"), SETUP_DEADLINE, async || {
                 let status = grpc_status(address, path).await;
@@ -80,8 +79,8 @@ async fn connections_are_passed_on(protocol: &str, said: &[u8]) -> Result<()> {
         });
         manifest::apply(&cluster.client, &l4_objects(&cluster, &namespace, protocol, port).await?).await?;
         let (kind, plural) = (format!("{protocol}Route"), format!("{}routes", protocol.to_lowercase()));
-        accepted(&cluster, &namespace, &kind, &plural, "echo").await?;
-        let address = SocketAddr::new(address(&cluster, &namespace).await?.ip(), 9000);
+        gateway::accepted(&cluster.gateway_api(&namespace, &kind, &plural), "echo").await?;
+        let address = SocketAddr::new(gateway::address(&cluster, &namespace, "web").await?, 9000);
         until("an echo", SETUP_DEADLINE, async || {
             let echo = tcp_echo(address, said).await;
             Ok(when(echo.as_ref().is_ok_and(|echo| echo == said), || format!("{echo:?}")))
@@ -108,8 +107,8 @@ async fn a_udp_route_passes_datagrams_on() -> Result<()> {
             }
         });
         manifest::apply(&cluster.client, &l4_objects(&cluster, &namespace, "UDP", port).await?).await?;
-        accepted(&cluster, &namespace, "UDPRoute", "udproutes", "echo").await?;
-        let address = SocketAddr::new(address(&cluster, &namespace).await?.ip(), 9000);
+        gateway::accepted(&cluster.gateway_api(&namespace, "UDPRoute", "udproutes"), "echo").await?;
+        let address = SocketAddr::new(gateway::address(&cluster, &namespace, "web").await?, 9000);
         until("an echo", SETUP_DEADLINE, async || {
             let echo = udp_echo(address).await;
             Ok(when(echo.as_ref().is_ok_and(|echo| echo == b"hello"), || format!("{echo:?}")))
@@ -180,36 +179,6 @@ async fn tcp_echo(address: SocketAddr, said: &[u8]) -> Result<Vec<u8>> {
         anyhow::Ok(echo)
     };
     tokio::time::timeout(Duration::from_secs(5), exchange).await?
-}
-
-/// Waits until the only parent of a route has accepted it.
-async fn accepted(cluster: &Cluster, namespace: &str, kind: &str, plural: &str, name: &str) -> Result<()> {
-    let routes = cluster.gateway_api(namespace, kind, plural);
-    until(&format!("{kind} {name} accepted"), SETUP_DEADLINE, async || {
-        look_at(&routes, name, |route| {
-            let status = route.data.get("status").unwrap_or(&Value::Null);
-            let conditions = status["parents"][0]["conditions"].as_array();
-            let holds = |kind: &str| {
-                conditions.into_iter().flatten().any(|found| found["type"] == kind && found["status"] == "True")
-            };
-            when(holds("Accepted") && holds("ResolvedRefs"), || status.to_string())
-        })
-        .await
-    })
-    .await
-}
-
-/// The address of the Gateway's first listener.
-pub(crate) async fn address(cluster: &Cluster, namespace: &str) -> Result<SocketAddr> {
-    let gateways = cluster.gateway_api(namespace, "Gateway", "gateways");
-    until("an address of the Gateway", SETUP_DEADLINE, async || {
-        look_at(&gateways, "web", |gateway| match text(&gateway.data, "/status/addresses/0/value").parse() {
-            Ok(ip) => Look::Done(SocketAddr::new(ip, 80)),
-            Err(_) => Look::NotYet(gateway.data.get("status").unwrap_or(&Value::Null).to_string()),
-        })
-        .await
-    })
-    .await
 }
 
 /// What a call that the proxy answers itself is answered with.

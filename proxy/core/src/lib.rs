@@ -15,6 +15,7 @@ pub mod filter;
 pub mod forward;
 pub mod framing;
 pub mod grpc;
+pub mod health;
 pub mod matching;
 pub mod model;
 pub mod pick;

@@ -7,6 +7,7 @@ use std::rc::Rc;
 use http::uri::{Authority, Scheme};
 use http::{HeaderValue, Request, Response, StatusCode, Uri, header};
 use hyper::body::{Body, Incoming};
+use sluice_proxy_core::health::Answer;
 use sluice_proxy_core::model::Protocol;
 use sluice_proxy_core::retry::Retry;
 use sluice_proxy_core::{forward, framing};
@@ -104,6 +105,7 @@ pub(super) async fn exchange(
         let mut lease = match leased {
             Ok(lease) => lease,
             Err(error) => {
+                endpoint.note(Answer::GatewayError, worker.now());
                 (failed, refusal) = (Failure::to_connect(worker, &endpoint, &error), true);
                 continue;
             }
@@ -116,6 +118,7 @@ pub(super) async fn exchange(
         match lease.send(message).await {
             Ok(response) => {
                 let (head, body) = response.into_parts();
+                lease.endpoint().note_head(&head, worker.now());
                 if !is_acceptable(&head, sending.websocket) {
                     return Err(Failure::BadResponse);
                 }
@@ -127,6 +130,9 @@ pub(super) async fn exchange(
             }
             Err(SendError { unsent: None, error }) => {
                 let failure = broken(worker, &lease, &progress, &error);
+                if !matches!(failure, Failure::ClientBody | Failure::ClientTooSlow) && request.is_none() {
+                    lease.endpoint().note(Answer::GatewayError, worker.now());
+                }
                 // Only what may be done twice has left a copy.
                 if request.is_none() {
                     return Err(failure);

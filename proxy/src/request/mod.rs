@@ -179,6 +179,9 @@ async fn forward_to(
     exchange.progress.take_time();
     let (mut parts, incoming) = exchange.response.into_parts();
     let ending = Ending::of(&parts, grpc, &mut tally);
+    if grpc && ending == Ending::Told && parts.status == StatusCode::OK {
+        exchange.lease.endpoint().note(grpc::answer(&parts.headers), open.worker.now());
+    }
     parts.version = Version::HTTP_11;
     forward::remove_hop_by_hop(&mut parts.headers);
     if parts.status == StatusCode::SWITCHING_PROTOCOLS {

@@ -6,6 +6,7 @@ use std::rc::Rc;
 use std::time::Duration;
 
 use http::Request;
+use sluice_proxy_core::health::Answer;
 use sluice_proxy_core::table::Rule;
 use tokio::time::{Instant, timeout_at};
 
@@ -78,7 +79,13 @@ async fn once(
     request: &mut Option<Request<RequestBody>>,
 ) -> Result<Exchange, Failure> {
     let own = place.limit.map(|limit| Instant::now() + limit);
-    let mut exchange = within(own, exchange::exchange(place.worker, place.upstream, sending, request)).await?;
+    let outcome = within(own, exchange::exchange(place.worker, place.upstream, sending, request)).await;
+    if let (Err(Failure::TooSlow), Some(address)) = (&outcome, sending.last)
+        && let Some(endpoint) = place.worker.pools.known(place.upstream, address)
+    {
+        endpoint.note(Answer::GatewayError, place.worker.now());
+    }
+    let mut exchange = outcome?;
     exchange.deadline = own.into_iter().chain(place.deadline).min();
     Ok(exchange)
 }

@@ -12,6 +12,7 @@ use std::task::{Context, Poll, ready};
 use std::time::Duration;
 
 use http::StatusCode;
+use sluice_proxy_core::health::Answer;
 use sluice_proxy_core::model::{ListenerProtocol, Transport};
 use sluice_proxy_core::table::Action;
 use socket2::SockRef;
@@ -120,6 +121,7 @@ async fn connect(worker: &Worker, upstream: Upstream<'_>) -> Result<(ServerStrea
         match endpoint.connect(worker.now()).await {
             Ok(connected) => return Ok(connected),
             Err(error) => {
+                endpoint.note(Answer::GatewayError, worker.now());
                 (failed, last) = (Failure::to_connect(worker, &endpoint, &error), Some(endpoint.target.address));
             }
         }

@@ -3,6 +3,7 @@
 mod abuse;
 mod admin;
 mod backend_tls;
+mod balancing;
 mod bodies;
 mod connections;
 mod cors;

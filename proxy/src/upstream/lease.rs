@@ -93,6 +93,11 @@ impl Lease {
         &self.in_flight.endpoint.target
     }
 
+    /// The endpoint that it is connected to.
+    pub(crate) fn endpoint(&self) -> &Endpoint {
+        &self.in_flight.endpoint
+    }
+
     /// Whether it is in TLS.
     pub(crate) fn is_secure(&self) -> bool {
         self.in_flight.endpoint.is_secure()

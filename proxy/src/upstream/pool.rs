@@ -10,10 +10,12 @@ use std::rc::Rc;
 use std::sync::Arc;
 use std::time::{Duration, Instant};
 
+use http::response;
 use hyper::client::conn::http2;
+use sluice_proxy_core::health::{Answer, Health};
 use sluice_proxy_core::model::Protocol;
-use sluice_proxy_core::pick;
 use sluice_proxy_core::table::Target;
+use sluice_proxy_core::{grpc, pick};
 use tokio::sync::Mutex;
 
 use super::Upstream;
@@ -55,6 +57,8 @@ pub(crate) struct Endpoint {
     opening: Mutex<()>,
     in_flight: Cell<u32>,
     refused_at: Cell<Option<u32>>,
+    /// Of all routes that lead here.
+    health: Cell<Health>,
     /// Whether it gets new requests in the snapshot that is served.
     wanted: Cell<bool>,
 }
@@ -81,8 +85,9 @@ pub(super) struct Shared {
 }
 
 impl Pools {
-    /// Picks the endpoint for a request: the less loaded of two drawn at random, leaving out `excluded` and, where
-    /// there are others, those that have just refused a connection. None when there is no (other) endpoint.
+    /// Picks the endpoint for a request: the less loaded of two drawn at random, where failures count as load, leaving out
+    /// `excluded` and, where there are others, those that have just refused a connection. None when there is no (other)
+    /// endpoint.
     pub(crate) fn choose(
         &self,
         upstream: Upstream<'_>,
@@ -101,7 +106,7 @@ impl Pools {
         };
         let usable = |position: usize| get(position).filter(|endpoint| !endpoint.has_just_refused(now));
         match (usable(one), usable(other)) {
-            (Some(one), Some(other)) if other.in_flight.get() < one.in_flight.get() => Some(other),
+            (Some(one), Some(other)) if other.load(now) < one.load(now) => Some(other),
             (Some(one), _) => Some(one),
             (None, Some(other)) => Some(other),
             (None, None) => {
@@ -109,6 +114,12 @@ impl Pools {
                 others.clone().find_map(usable).or_else(|| others.clone().find_map(get))
             }
         }
+    }
+
+    /// The endpoint at an address of a backend, where it has been talked to.
+    pub(crate) fn known(&self, upstream: Upstream<'_>, address: SocketAddr) -> Option<Rc<Endpoint>> {
+        let key = (upstream.backend.target(address), upstream.connector.map(|connector| connector.number));
+        self.endpoints.borrow().get(&key).map(Rc::clone)
     }
 
     fn endpoint(&self, target: Target, connector: Option<&Arc<Connector>>) -> Rc<Endpoint> {
@@ -123,6 +134,7 @@ impl Pools {
                 opening: Mutex::new(()),
                 in_flight: Cell::new(0),
                 refused_at: Cell::new(None),
+                health: Cell::default(),
                 wanted: Cell::new(true),
             })
         });
@@ -158,6 +170,25 @@ fn is_old(idle: &Idle, now: u32) -> bool {
 }
 
 impl Endpoint {
+    fn load(&self, now: u32) -> u32 {
+        self.health.get().load(self.in_flight.get(), now)
+    }
+
+    /// It has answered, or was asked and did not.
+    pub(crate) fn note(&self, answer: Answer, now: u32) {
+        let mut health = self.health.get();
+        health.note(answer, now);
+        self.health.set(health);
+    }
+
+    /// It has answered with this head. What gRPC answers is not told there, or not by the status.
+    pub(crate) fn note_head(&self, head: &response::Parts, now: u32) {
+        let answer = Answer::of(head.status);
+        if answer != Answer::Good || !(self.health.get().is_well() || grpc::is_grpc(&head.headers)) {
+            self.note(answer, now);
+        }
+    }
+
     fn has_just_refused(&self, now: u32) -> bool {
         self.refused_at.get().is_some_and(|at| now.wrapping_sub(at) < REFUSED_SECONDS)
     }

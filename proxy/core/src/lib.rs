@@ -20,4 +20,5 @@ pub mod matching;
 pub mod model;
 pub mod pick;
 pub mod retry;
+pub mod session;
 pub mod table;

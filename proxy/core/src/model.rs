@@ -4,6 +4,7 @@
 //! one weight edit is one small message, and one endpoint that comes or goes is one too.
 
 mod listener;
+mod session;
 mod tls;
 
 use std::net::SocketAddr;
@@ -11,6 +12,7 @@ use std::net::SocketAddr;
 use serde::{Deserialize, Serialize};
 
 pub use listener::{Clash, Listener, ListenerProtocol, Sharing, Taken, Transport};
+pub use session::{Carrier, Session};
 pub use tls::{Authorities, BackendTls, Certificate, ClientValidation, PrivateKey, SubjectName, Termination};
 
 /// One resource with its kind.
@@ -82,6 +84,9 @@ pub struct Rule {
     /// cannot have had any effect.
     #[serde(default, skip_serializing_if = "Option::is_none")]
     pub retry: Option<Retry>,
+    /// How a client comes back to the endpoint that it had; none where it does not.
+    #[serde(default, skip_serializing_if = "Option::is_none")]
+    pub session: Option<Session>,
 }
 
 /// How long things may take, in milliseconds; none and 0 have no limit.

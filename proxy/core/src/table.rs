@@ -32,6 +32,7 @@ use crate::matching::{Hosts, Matcher};
 use crate::model::{BackendTls, Certificate, ListenerProtocol, Protocol, Resource, Sharing, Termination, Transport};
 use crate::pick::{self, Split};
 use crate::retry::Retry;
+use crate::session::Session;
 use slots::Slots;
 
 pub use build::{Problem, check};
@@ -141,6 +142,8 @@ pub struct Rule {
     pub backend_timeout: Option<Duration>,
     /// When a request is sent again.
     pub retry: Option<Box<Retry>>,
+    /// How a client comes back to the endpoint that it had.
+    pub session: Option<Box<Session>>,
     /// What it does with a request.
     pub action: Action,
 }

@@ -26,6 +26,7 @@ pub mod reference;
 pub mod rivals;
 pub mod route;
 pub mod secrets;
+pub mod session;
 #[cfg(test)]
 mod tests;
 pub mod tls;

@@ -16,7 +16,7 @@ use tokio::time::Instant;
 use super::body::{Progress, RequestBody};
 use super::failure::Failure;
 use crate::serve::worker::Worker;
-use crate::upstream::{Endpoint, Lease, SendError, Upstream};
+use crate::upstream::{Endpoint, Lease, SendError, Upstream, Wishes};
 
 /// A response whose body is still to come, and the connection that it comes by.
 pub(super) struct Exchange {
@@ -37,6 +37,8 @@ const STALE: u32 = 3;
 pub(super) struct Sending<'a> {
     /// Whether the connection is to become a WebSocket.
     pub(super) websocket: bool,
+    /// Where it is to go, if it can.
+    wishes: Option<&'a Wishes>,
     /// What the rule says about repetitions.
     pub(super) retry: Option<&'a Retry>,
     /// Repetitions that are left.
@@ -46,8 +48,8 @@ pub(super) struct Sending<'a> {
 }
 
 impl<'a> Sending<'a> {
-    pub(super) fn new(websocket: bool, retry: Option<&'a Retry>) -> Self {
-        Self { websocket, retry, left: retry.map_or(ELSEWHERE, |retry| retry.attempts), last: None }
+    pub(super) fn new(websocket: bool, wishes: Option<&'a Wishes>, retry: Option<&'a Retry>) -> Self {
+        Self { websocket, wishes, retry, left: retry.map_or(ELSEWHERE, |retry| retry.attempts), last: None }
     }
 
     /// Takes one of the repetitions that are left, and waits as long as the rule says.
@@ -60,7 +62,8 @@ impl<'a> Sending<'a> {
 
     /// The next endpoint: another one than the last, or that one when there is no other and it is to be asked again.
     async fn choose(&mut self, worker: &Worker, upstream: Upstream<'_>, refused: bool) -> Option<Rc<Endpoint>> {
-        let choose = |excluded| worker.pools.choose(upstream, excluded, worker.random(), worker.now());
+        let wishes = self.wishes;
+        let choose = |excluded| worker.pools.choose(upstream, wishes, excluded, worker.random(), worker.now());
         let other = choose(self.last);
         if refused && self.left == 0 {
             return None;

@@ -96,7 +96,7 @@ async fn copy(
 ) -> Result<(), Failure> {
     let backend = snapshot.mirrored(mirror).ok_or(Failure::NoEndpoint)?;
     let upstream = snapshot.upstream_of(backend, identity)?;
-    let mut sending = Sending::new(false, None);
+    let mut sending = Sending::new(false, None, None);
     let Exchange { response, lease, progress, .. } =
         exchange::exchange(worker, upstream, &mut sending, &mut Some(request)).await?;
     let mut body = response.into_body();

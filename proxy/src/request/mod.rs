@@ -14,6 +14,7 @@ pub(crate) mod mirror;
 mod response;
 pub(crate) mod tally;
 mod tries;
+mod visit;
 
 use std::convert::Infallible;
 use std::rc::Rc;
@@ -34,6 +35,7 @@ use failure::Failure;
 use mirror::Copies;
 use response::ResponseBody;
 use tally::{Ending, Tally};
+use visit::Visiting;
 
 /// Answers one request. There is always an answer.
 pub(crate) async fn handle(
@@ -151,6 +153,8 @@ async fn forward_to(
         body.progress().take_time();
     }
     let upstream = snapshot.upstream(arm, matched.identity.map(|id| &**id));
+    let visit = rule.session.as_deref().map(|session| Visiting::begin(session, &head.headers));
+    let wishes = visit.as_ref().and_then(|visit| visit.wishes(arm));
     let websocket = upstream.is_ok_and(|upstream| upstream.backend.protocol == Protocol::Http1)
         && forward::asks_for_websocket(head);
     forward::prepare_request(head, &open.connection.client, open.connection.scheme(), !body.is_end_stream());
@@ -169,7 +173,9 @@ async fn forward_to(
     let (empty, ()) = http::Request::new(()).into_parts();
     let mut request = Some(http::Request::from_parts(std::mem::replace(head, empty), body));
     let exchanged = match upstream {
-        Ok(upstream) => tries::exchange(&open.worker, upstream, rule, websocket, &mut request).await,
+        Ok(upstream) => {
+            tries::exchange(&open.worker, upstream, rule, (websocket, wishes.as_deref()), &mut request).await
+        }
         Err(failure) => Err(failure),
     };
     if let Some(copies) = copies {
@@ -184,12 +190,13 @@ async fn forward_to(
     }
     parts.version = Version::HTTP_11;
     forward::remove_hop_by_hop(&mut parts.headers);
+    let told = visit.and_then(|visit| visit.end(open, arm, exchange.lease.target().address));
     if parts.status == StatusCode::SWITCHING_PROTOCOLS {
         // The request is done, for whoever counts it: how long people talk is not how long an answer takes.
         drop(tally);
         forward::upgrade_to_websocket(&mut parts.headers);
         open.connection.becomes(exchange.lease.upgrade().ok_or(Failure::BadResponse)?);
-        return Ok(filtered(rule, Some(arm), Response::from_parts(parts, ResponseBody::empty())));
+        return Ok(marked(filtered(rule, Some(arm), Response::from_parts(parts, ResponseBody::empty())), told));
     }
     // The rest of a body that the backend did not wait for could be read as another request: both connections end.
     // (HTTP/2 keeps messages apart, and gRPC begins many an answer before the request has ended.)
@@ -198,7 +205,7 @@ async fn forward_to(
         open.connection.leave_unread();
     }
     let body = ResponseBody::upstream(incoming, exchange.lease, tally, early, exchange.deadline).ending(ending);
-    Ok(filtered(rule, Some(arm), Response::from_parts(parts, body)))
+    Ok(marked(filtered(rule, Some(arm), Response::from_parts(parts, body)), told))
 }
 
 fn filtered(rule: &Rule, arm: Option<&Arm>, response: Response<ResponseBody>) -> Response<ResponseBody> {
@@ -208,6 +215,18 @@ fn filtered(rule: &Rule, arm: Option<&Arm>, response: Response<ResponseBody>) ->
         arm.filters.change_response(&mut parts);
     }
     Response::from_parts(parts, body)
+}
+
+/// A response that has its client come back.
+fn marked(
+    mut response: Response<ResponseBody>,
+    told: Option<(http::HeaderName, HeaderValue)>,
+) -> Response<ResponseBody> {
+    if let Some((name, value)) = told {
+        // Of cookies there may be others.
+        response.headers_mut().append(name, value);
+    }
+    response
 }
 
 /// The answer to a request without a response.

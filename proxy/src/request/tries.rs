@@ -14,7 +14,7 @@ use super::body::RequestBody;
 use super::exchange::{self, Exchange, Sending};
 use super::failure::Failure;
 use crate::serve::worker::Worker;
-use crate::upstream::Upstream;
+use crate::upstream::{Upstream, Wishes};
 
 /// A backend, and how long each try at it may take.
 #[derive(Clone, Copy)]
@@ -31,11 +31,11 @@ pub(super) async fn exchange(
     worker: &Rc<Worker>,
     upstream: Upstream<'_>,
     rule: &Rule,
-    websocket: bool,
+    (websocket, wishes): (bool, Option<&Wishes>),
     request: &mut Option<Request<RequestBody>>,
 ) -> Result<Exchange, Failure> {
     let Rule { retry, request_timeout, backend_timeout, .. } = rule;
-    let mut sending = Sending::new(websocket, retry.as_deref());
+    let mut sending = Sending::new(websocket, wishes, retry.as_deref());
     if retry.is_none() && request_timeout.is_none() && backend_timeout.is_none() {
         return exchange::exchange(worker, upstream, &mut sending, request).await;
     }

@@ -117,7 +117,9 @@ async fn reach(worker: &Rc<Worker>, connection: &Connection, server_name: &str) 
 async fn connect(worker: &Worker, upstream: Upstream<'_>) -> Result<(ServerStream, InFlight), Failure> {
     let (mut failed, mut last) = (Failure::NoEndpoint, None);
     for _ in 0..=ELSEWHERE {
-        let Some(endpoint) = worker.pools.choose(upstream, last, worker.random(), worker.now()) else { break };
+        let Some(endpoint) = worker.pools.choose(upstream, None, last, worker.random(), worker.now()) else {
+            break;
+        };
         match endpoint.connect(worker.now()).await {
             Ok(connected) => return Ok(connected),
             Err(error) => {

@@ -17,6 +17,7 @@ mod limits;
 mod mirrors;
 mod retries;
 mod routing;
+mod sessions;
 mod slow;
 mod stream;
 mod swaps;

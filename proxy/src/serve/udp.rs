@@ -260,7 +260,7 @@ fn assign(worker: &Rc<Worker>, port: u16) -> Option<Result<Backend, Failure>> {
         Ok(upstream) => upstream,
         Err(failure) => return fail(failure),
     };
-    let Some(endpoint) = worker.pools.choose(upstream, None, worker.random(), worker.now()) else {
+    let Some(endpoint) = worker.pools.choose(upstream, None, None, worker.random(), worker.now()) else {
         return fail(Failure::NoEndpoint);
     };
     match connect(endpoint.target.address) {

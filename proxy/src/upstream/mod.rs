@@ -12,7 +12,7 @@ use sluice_proxy_core::table::Backend;
 use crate::tls::connectors::Connector;
 
 pub(crate) use lease::{Lease, SendError, Upgraded};
-pub(crate) use pool::{Endpoint, InFlight, Pools};
+pub(crate) use pool::{Endpoint, InFlight, Pools, Wishes};
 pub(crate) use socket::ServerStream;
 
 /// A backend, and what connections to it are made with.

@@ -84,13 +84,21 @@ pub(super) struct Shared {
     pub(super) streams: Cell<u32>,
 }
 
+/// What a request asks of the choice of its endpoint.
+#[derive(Clone, Copy, Debug, Default)]
+pub(crate) struct Wishes {
+    /// Where its session was, which is taken if it is still there.
+    pub(crate) kept: Option<SocketAddr>,
+}
+
 impl Pools {
-    /// Picks the endpoint for a request: the less loaded of two drawn at random, where failures count as load, leaving out
-    /// `excluded` and, where there are others, those that have just refused a connection. None when there is no (other)
-    /// endpoint.
+    /// Picks the endpoint for a request: the one that its client is to keep, or the less loaded of two drawn at random, where
+    /// failures count as load. Left out are `excluded` and, where there are others, those that have just refused a
+    /// connection. None when there is no (other) endpoint.
     pub(crate) fn choose(
         &self,
         upstream: Upstream<'_>,
+        wishes: Option<&Wishes>,
         excluded: Option<SocketAddr>,
         random: u64,
         now: u32,
@@ -105,6 +113,11 @@ impl Pools {
             (Some(address) != excluded).then(|| self.endpoint(upstream.backend.target(address), upstream.connector))
         };
         let usable = |position: usize| get(position).filter(|endpoint| !endpoint.has_just_refused(now));
+        let kept = wishes.and_then(|wishes| wishes.kept);
+        let place = kept.and_then(|kept| addresses.iter().position(|address| *address == kept));
+        if let Some(endpoint) = place.and_then(usable) {
+            return Some(endpoint);
+        }
         match (usable(one), usable(other)) {
             (Some(one), Some(other)) if other.load(now) < one.load(now) => Some(other),
             (Some(one), _) => Some(one),

@@ -16,6 +16,7 @@ use crate::matching::{Matcher, PathMatcher, ValueMatcher};
 use crate::model::{self, Match, Route, ValueMatch};
 use crate::pick::Split;
 use crate::retry::Retry;
+use crate::session::{Session, SessionError};
 
 /// What can be wrong with a resource.
 #[derive(Debug, thiserror::Error)]
@@ -44,6 +45,9 @@ pub enum Problem {
     /// A pattern.
     #[error("the regular expression is not accepted: {0}")]
     Regex(#[from] regex::Error),
+    /// A session.
+    #[error(transparent)]
+    Session(#[from] SessionError),
 }
 
 /// The places of backends, given out when the first route names one or it comes itself, whichever is earlier.
@@ -146,6 +150,7 @@ fn rule(route: &Route, id: &Arc<str>, spec: &model::Rule, around: &mut Surroundi
         request_timeout: limit(spec.timeouts.request),
         backend_timeout: limit(spec.timeouts.backend),
         retry: spec.retry.as_ref().map(|retry| Box::new(Retry::new(retry))),
+        session: spec.session.as_ref().map(Session::new).transpose()?.map(Box::new),
         action,
     })
 }

@@ -15,6 +15,7 @@ use crate::control::{
         gateway::{GatewayPlan, ListenerPlan},
         grpc, host, http, l4, listener_set,
         rivals::Rivals,
+        session,
     },
 };
 
@@ -55,6 +56,8 @@ pub struct Outcome {
 pub struct Rules<'a> {
     from: Referrer<'a>,
     objects: &'a Objects,
+    /// Whose sessions those of its rules are.
+    pub sessions: session::Owner,
     /// The rules so far.
     pub list: Vec<model::Rule>,
     backends: BTreeSet<ServiceRef>,
@@ -64,10 +67,11 @@ pub struct Rules<'a> {
 }
 
 impl<'a> Rules<'a> {
-    fn new(from: Referrer<'a>, objects: &'a Objects) -> Self {
+    fn new(from: Referrer<'a>, sessions: session::Owner, objects: &'a Objects) -> Self {
         Self {
             from,
             objects,
+            sessions,
             list: vec![],
             backends: BTreeSet::new(),
             resolved: Condition::resolved(),
@@ -199,7 +203,8 @@ pub fn plan(
 }
 
 fn rules<'a>(route: AnyRoute<'_>, name: &'a RouteName, objects: &'a Objects) -> Result<Rules<'a>, Refusal> {
-    let mut found = Rules::new(Referrer { kind: name.kind, namespace: &name.name.namespace }, objects);
+    let sessions = session::Owner::new(name, route.metadata());
+    let mut found = Rules::new(Referrer { kind: name.kind, namespace: &name.name.namespace }, sessions, objects);
     match route {
         AnyRoute::Grpc(route) => grpc::rules(&route.spec, &mut found)?,
         AnyRoute::Http(route) => http::rules(&route.spec, &mut found)?,

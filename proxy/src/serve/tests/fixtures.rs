@@ -168,7 +168,9 @@ fn free_port() -> u16 {
 #[derive(Debug)]
 pub(super) struct Answer {
     pub(super) status: u16,
+    /// In lower case.
     pub(super) head: String,
+    pub(super) written: String,
     pub(super) body: String,
 }
 
@@ -225,7 +227,8 @@ impl Client {
             }
             self.read().await?;
         };
-        let head = String::from_utf8(self.unread.drain(..end).collect()).expect("ascii").to_lowercase();
+        let written = String::from_utf8(self.unread.drain(..end).collect()).expect("ascii");
+        let head = written.to_lowercase();
         let status = head.split(' ').nth(1)?.parse().ok()?;
         let length = head.split("content-length: ").nth(1).and_then(|rest| rest.split("\r\n").next()?.parse().ok());
         let length: usize = length.unwrap_or_default();
@@ -233,7 +236,7 @@ impl Client {
             self.read().await?;
         }
         let body = String::from_utf8(self.unread.drain(..length).collect()).expect("text");
-        Some(Answer { status, head, body })
+        Some(Answer { status, head, written, body })
     }
 
     async fn read(&mut self) -> Option<()> {

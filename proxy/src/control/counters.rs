@@ -1,7 +1,7 @@
 //! What data planes have counted: per process the newest of each cell, and the sum of what processes that are gone had
 //! counted, so that no evidence is lost when a data plane is moved or restarted.
 
-use std::collections::{BTreeMap, HashMap, hash_map::Entry};
+use std::collections::{BTreeMap, BTreeSet, HashMap, hash_map::Entry};
 
 use sluice_wire::v1::Cell;
 
@@ -13,14 +13,43 @@ const CELLS_PER_PROCESS: usize = 100_000;
 /// One process of a data plane: its pod and its epoch.
 pub type Process = (String, u64);
 
-/// Route, rule, backend and generation.
-type Key = (String, String, String, i64);
+/// Rule, backend and generation.
+type Key = (String, String, i64);
 
 /// The counters of all data planes.
 #[derive(Debug, Default)]
 pub struct Ledger {
-    live: HashMap<Process, HashMap<Key, Cell>>,
-    retired: HashMap<Key, Cell>,
+    live: HashMap<Process, Cells>,
+    retired: Cells,
+}
+
+/// Cells by route.
+#[derive(Debug, Default)]
+struct Cells {
+    routes: HashMap<String, HashMap<Key, Cell>>,
+    count: usize,
+}
+
+impl Cells {
+    fn cell(&mut self, cell: &Cell) -> Entry<'_, Key, Cell> {
+        let key = (cell.rule.clone(), cell.backend.clone(), cell.generation);
+        self.routes.entry(cell.route.clone()).or_default().entry(key)
+    }
+
+    fn select(&self, routes: &[String]) -> Vec<Cell> {
+        let routes: BTreeSet<_> = routes.iter().collect();
+        routes.into_iter().filter_map(|route| self.routes.get(route)).flat_map(HashMap::values).cloned().collect()
+    }
+
+    fn prune(&mut self, route: &str, newest: Option<i64>) {
+        let Some(cells) = self.routes.get_mut(route) else { return };
+        self.count -= cells.len();
+        cells.retain(|(.., generation), _| newest.is_some_and(|newest| *generation >= newest - KEPT_GENERATIONS));
+        self.count += cells.len();
+        if cells.is_empty() {
+            self.routes.remove(route);
+        }
+    }
 }
 
 impl Ledger {
@@ -28,10 +57,13 @@ impl Ledger {
     pub fn record(&mut self, process: &Process, cells: Vec<Cell>) {
         let known = self.live.entry(process.clone()).or_default();
         for cell in cells {
-            let full = known.len() >= CELLS_PER_PROCESS;
-            match known.entry(key(&cell)) {
+            let full = known.count >= CELLS_PER_PROCESS;
+            match known.cell(&cell) {
                 Entry::Occupied(mut slot) => drop(slot.insert(cell)),
-                Entry::Vacant(slot) if !full => drop(slot.insert(cell)),
+                Entry::Vacant(slot) if !full => {
+                    slot.insert(cell);
+                    known.count += 1;
+                }
                 Entry::Vacant(_) => {}
             }
         }
@@ -39,12 +71,16 @@ impl Ledger {
 
     /// Adds what the process had counted to the cells of those that are gone. What it had in flight is gone with it.
     pub fn retire(&mut self, process: &Process) {
-        for (key, mut cell) in self.live.remove(process).unwrap_or_default() {
+        let cells = self.live.remove(process).unwrap_or_default();
+        for mut cell in cells.routes.into_values().flat_map(HashMap::into_values) {
             cell.in_flight = 0;
             cell.in_flight_ages.clear();
-            match self.retired.entry(key) {
+            match self.retired.cell(&cell) {
                 Entry::Occupied(mut slot) => merge(slot.get_mut(), &cell),
-                Entry::Vacant(slot) => drop(slot.insert(cell)),
+                Entry::Vacant(slot) => {
+                    slot.insert(cell);
+                    self.retired.count += 1;
+                }
             }
         }
     }
@@ -52,32 +88,28 @@ impl Ledger {
     /// Forgets routes that do not exist (any more) and generations that are too old. `routes` has the newest generation
     /// of each route.
     pub fn prune(&mut self, routes: &BTreeMap<String, i64>) {
-        let kept = |(route, _, _, generation): &Key| {
-            routes.get(route).is_some_and(|newest| *generation >= newest - KEPT_GENERATIONS)
-        };
-        self.retired.retain(|key, _| kept(key));
-        for cells in self.live.values_mut() {
-            cells.retain(|key, _| kept(key));
+        let all = self.live.values().chain([&self.retired]).flat_map(|cells| cells.routes.keys());
+        for route in all.cloned().collect::<BTreeSet<_>>() {
+            self.prune_route(&route, routes.get(&route).copied());
+        }
+    }
+
+    /// The same for one route; none when it does not exist.
+    pub fn prune_route(&mut self, route: &str, newest: Option<i64>) {
+        for cells in self.live.values_mut().chain([&mut self.retired]) {
+            cells.prune(route, newest);
         }
     }
 
     /// The cells of a process for these routes.
     pub fn of_process(&self, process: &Process, routes: &[String]) -> Vec<Cell> {
-        self.live.get(process).map_or_else(Vec::new, |cells| select(cells, routes))
+        self.live.get(process).map_or_else(Vec::new, |cells| cells.select(routes))
     }
 
     /// The merged cells of the processes that are gone, for these routes.
     pub fn of_retired(&self, routes: &[String]) -> Vec<Cell> {
-        select(&self.retired, routes)
+        self.retired.select(routes)
     }
-}
-
-fn key(cell: &Cell) -> Key {
-    (cell.route.clone(), cell.rule.clone(), cell.backend.clone(), cell.generation)
-}
-
-fn select(cells: &HashMap<Key, Cell>, routes: &[String]) -> Vec<Cell> {
-    cells.values().filter(|cell| routes.contains(&cell.route)).cloned().collect()
 }
 
 fn merge(into: &mut Cell, from: &Cell) {

@@ -1,8 +1,14 @@
 //! What follows a translation: Services and status. It runs beside the translation, so that a slow API server delays no
 //! configuration.
 
-use std::{collections::BTreeMap, convert::Infallible, sync::Arc, time::Duration};
+use std::{
+    collections::{BTreeMap, BTreeSet},
+    convert::Infallible,
+    sync::Arc,
+    time::Duration,
+};
 
+use futures::{StreamExt as _, stream};
 use jiff::{Timestamp, Unit};
 use k8s_openapi::api::core::v1::Service;
 use kube::{Client, Resource, core::NamespaceResourceScope};
@@ -14,9 +20,11 @@ use tokio::{
 
 use crate::control::{
     args::Args,
+    changes::Changes,
     fleet::{Fleet, Progress},
     metrics::Metrics,
-    objects::{AnyRoute, Name, Objects, RouteKind},
+    objects::{AnyRoute, Name, Objects, RouteKind, RouteName},
+    pace::Pace,
     protect::protect,
     publish::{Published, Publisher},
     server::Control,
@@ -33,8 +41,12 @@ const SETTLE: Duration = Duration::from_secs(1);
 const RECONNECT: Duration = Duration::from_secs(10);
 /// When a pass that failed is tried again.
 const RETRY: Duration = Duration::from_secs(1);
-/// A pass without any cause, against lost events.
+/// A pass over everything without any cause, against lost events.
 const RESYNC: Duration = Duration::from_mins(1);
+/// Routes whose status is written in one pass: so many take a moment, in which nothing else is written.
+const BATCH: usize = 64;
+/// Statuses of routes that the API server has in hand at once.
+const AT_ONCE: usize = 8;
 
 /// Brings Services and status to what translations say.
 pub struct Effects {
@@ -46,10 +58,23 @@ pub struct Effects {
     services: Services,
     aliases: Aliases,
     writer: StatusWriter,
+    /// The translation of the last pass.
+    followed: Translation,
+    due: Due,
+    pace: Pace,
+    /// When to go over everything.
+    resync: Instant,
     /// Since when data planes or Services have been behind.
     behind: Option<Instant>,
     /// Since when a data plane that may be serving has not been connected.
     missing: Option<Instant>,
+}
+
+/// Whose status is to be looked at. That of Gateways and ListenerSets always is: it says how far data planes are.
+#[derive(Debug, Default)]
+struct Due {
+    routes: BTreeSet<RouteName>,
+    classes_and_policies: bool,
 }
 
 impl Effects {
@@ -64,18 +89,22 @@ impl Effects {
             services: Services::new(client, &args.namespace, args.service_type.as_str(), &args.controller_name),
             aliases: Aliases::new(client, &args.namespace, &args.cluster_domain),
             writer: StatusWriter::new(client, &control.metrics),
+            followed: Translation::default(),
+            due: Due::default(),
+            pace: Pace::default(),
+            resync: Instant::now(),
             behind: None,
             missing: None,
         }
     }
 
     /// Follows translations and data planes for ever.
-    pub async fn run(mut self, caches: &Caches, mut translation: watch::Receiver<Arc<Translation>>) -> Infallible {
+    pub async fn run(mut self, caches: &Caches, mut translation: watch::Receiver<Translation>) -> Infallible {
         let mut fleet = self.fleet.subscribe();
         loop {
             let newest = translation.borrow_and_update().clone();
             fleet.mark_unchanged();
-            let next = self.pass(caches, &newest).await;
+            let next = self.pass(caches, newest).await;
             // A sender that is gone means that the process ends.
             tokio::select! {
                 Ok(()) = translation.changed() => {}
@@ -86,17 +115,17 @@ impl Effects {
     }
 
     /// One pass; returns when the next one is due if nothing happens.
-    async fn pass(&mut self, caches: &Caches, translation: &Translation) -> Instant {
+    async fn pass(&mut self, caches: &Caches, translation: Translation) -> Instant {
+        self.look(caches, translation);
         let published = self.publisher.newest();
         let progress = self.fleet.progress();
         self.metrics.data_planes.set(progress.connected as u64);
         self.metrics.served.set(progress.served);
-        let routes = translation.routes.iter().map(|(name, plan)| (name.to_string(), plan.generation));
         let pods = caches.pods();
-        self.fleet.prune(&pods.existing, &routes.collect());
+        self.fleet.keep(&pods.existing);
         let own = caches.own_services();
-        let services = self.services.reconcile(translation, &published, &progress, &own).await;
-        let services = services.and(self.aliases.reconcile(translation, |name| caches.service(name)).await);
+        let services = self.services.reconcile(&self.followed, &published, &progress, &own).await;
+        let services = services.and(self.aliases.reconcile(&self.followed, |name| caches.service(name)).await);
         let behind = progress.connected > 0 && progress.served < published.update && progress.refused.is_none();
         let missing = progress.connected < pods.serving.len();
         let settles = until(&mut self.behind, behind || services.wrote, SETTLE);
@@ -104,88 +133,140 @@ impl Effects {
         if let Some(deadline) = settles.max(connects) {
             return deadline;
         }
-        let objects = caches.objects();
-        let unprotected = protect(&self.client, &objects, &self.controller).await;
-        self.write_status(caches, &objects, translation, &published, &progress, &services).await;
-        Instant::now() + if self.writer.take_failed() || services.failed || unprotected { RETRY } else { RESYNC }
+        let parents = caches.parents();
+        let unprotected = protect(&self.client, &parents, &self.controller).await;
+        let failed = self.write_status(caches, &parents, &published, &progress, &services).await;
+        let now = Instant::now();
+        let retry = (failed || services.failed || unprotected).then_some(now + RETRY);
+        let rest = (!failed && !self.due.routes.is_empty()).then_some(now);
+        [retry, rest, self.pace.next(now)].into_iter().flatten().fold(self.resync, Instant::min)
     }
 
+    /// Takes in what has changed since the last pass.
+    fn look(&mut self, caches: &Caches, translation: Translation) {
+        let changes = caches.take_followed();
+        let everything = changes.everything || self.resync <= Instant::now();
+        let before = std::mem::replace(&mut self.followed, translation);
+        let now = &self.followed;
+        self.due.classes_and_policies |= everything
+            || changes.others
+            || now.classes != before.classes
+            || !now.policies.news(&before.policies).is_empty();
+        self.due.routes.extend(changes.routes.into_iter().chain(changes.seen));
+        for (name, plan) in now.routes.news(&before.routes) {
+            self.fleet.prune_route(&name.to_string(), plan.map(|plan| plan.generation));
+            self.due.routes.insert(name.clone());
+        }
+        if everything {
+            self.resync = Instant::now() + RESYNC;
+            self.due.routes.extend(now.routes.keys().cloned());
+            self.fleet.prune(&now.routes.iter().map(|(name, plan)| (name.to_string(), plan.generation)).collect());
+            self.writer.retain(uids(&caches.objects()).into_iter());
+        }
+    }
+
+    /// Writes what is due, of routes so many as one pass takes. Returns whether some of it failed, which is due again.
     async fn write_status(
         &mut self,
         caches: &Caches,
-        objects: &Objects,
-        translation: &Translation,
+        parents: &Objects,
         published: &Published,
         progress: &Progress,
         services: &services::Outcome,
-    ) {
+    ) -> bool {
         let now = now();
-        self.writer.retain(uids(objects).into_iter());
-        for plan in &translation.classes {
-            let Some(class) = objects.classes.iter().find(|c| c.metadata.name.as_ref() == Some(&plan.name)) else {
-                continue;
-            };
-            if class.metadata.generation == Some(plan.generation) {
-                let api = self.writer.cluster_api();
-                self.writer.write(&api, &**class, plan.generation, |live| Some(status::class(live, plan, &now))).await;
-            }
-        }
         let own = caches.own_services();
-        for (name, plan) in &translation.gateways {
-            let Some(gateway) = objects.gateways.get(name) else { continue };
-            if gateway.metadata.generation != Some(plan.generation) {
-                continue;
-            }
-            let reach = reach(&own, name, progress, services);
-            let wanted = |live: &_| Some(status::gateway(live, plan, &reach, published, &now));
-            let api = self.writer.api(&name.namespace);
-            self.writer.write(&api, &**gateway, plan.generation, wanted).await;
+        let mut all_well = self.write_gateways(parents, &own, (published, progress, services), &now).await;
+        if std::mem::take(&mut self.due.classes_and_policies) {
+            self.due.classes_and_policies = !self.write_classes_and_policies(parents, &now).await;
+            all_well &= !self.due.classes_and_policies;
         }
-        for (name, plan) in &translation.listener_sets {
-            let found = objects.listener_sets.get(name).zip(translation.gateways.get(&plan.gateway));
-            let Some((set, gateway)) = found.filter(|(set, _)| set.metadata.generation == Some(plan.generation)) else {
-                continue;
-            };
-            let reach = reach(&own, &plan.gateway, progress, services);
-            let wanted = |live: &_| Some(status::listener_set(live, (name, plan), gateway, &reach, published, &now));
-            let api = self.writer.api(&name.namespace);
-            self.writer.write(&api, &**set, plan.generation, wanted).await;
-        }
-        self.write_routes(translation, objects, &now).await;
-        for (name, plan) in &translation.policies {
-            let (policy, controller) = (objects.backend_tls_policies.get(name), self.controller.clone());
-            let wanted = |live: &_| status::policy(live, plan, &controller, &now);
-            self.write_to(policy, plan.generation, wanted).await;
-        }
+        let batch: BTreeSet<_> = std::iter::from_fn(|| self.due.routes.pop_first()).take(BATCH).collect();
+        let mut objects = Objects::default();
+        let changes = Changes { seen: batch, ..Changes::default() };
+        caches.update(&mut objects, &changes);
+        let writes = stream::iter(&changes.seen).map(|name| self.write_route(name, &objects, &now));
+        let failed: Vec<_> =
+            writes.buffer_unordered(AT_ONCE).filter_map(async |(name, well)| (!well).then_some(name)).collect().await;
+        all_well &= failed.is_empty();
+        self.due.routes.extend(failed.into_iter().cloned());
+        !all_well
     }
 
-    async fn write_routes(&mut self, translation: &Translation, objects: &Objects, now: &str) {
-        let controller = self.controller.clone();
-        for (name, plan) in &translation.routes {
-            let (name, kind, generation) = (&name.name, name.kind, plan.generation);
-            let wanted = |live: &_| status::route(live, plan, &controller, now);
-            match kind {
-                RouteKind::Grpc => self.write_to(objects.grpc_routes.get(name), generation, wanted).await,
-                RouteKind::Http => self.write_to(objects.http_routes.get(name), generation, wanted).await,
-                RouteKind::Tcp => self.write_to(objects.tcp_routes.get(name), generation, wanted).await,
-                RouteKind::Tls => self.write_to(objects.tls_routes.get(name), generation, wanted).await,
-                RouteKind::Udp => self.write_to(objects.udp_routes.get(name), generation, wanted).await,
+    /// Those of Gateways and ListenerSets.
+    async fn write_gateways(
+        &mut self,
+        parents: &Objects,
+        own: &BTreeMap<String, Arc<Service>>,
+        (published, progress, services): (&Published, &Progress, &services::Outcome),
+        now: &str,
+    ) -> bool {
+        let mut all_well = true;
+        for (name, plan) in &self.followed.gateways {
+            let reach = reach(own, name, progress, services);
+            let wanted = |live: &_| Some(status::gateway(live, plan, &reach, published, now));
+            let object =
+                parents.gateways.get(name).filter(|gateway| self.pace.admits(&self.writer, &***gateway, wanted));
+            all_well &= self.write_to(object, plan.generation, wanted).await;
+        }
+        for (name, plan) in &self.followed.listener_sets {
+            let Some(gateway) = self.followed.gateways.get(&plan.gateway) else { continue };
+            let reach = reach(own, &plan.gateway, progress, services);
+            let wanted = |live: &_| Some(status::listener_set(live, (name, plan), gateway, &reach, published, now));
+            let object = parents.listener_sets.get(name).filter(|set| self.pace.admits(&self.writer, &***set, wanted));
+            all_well &= self.write_to(object, plan.generation, wanted).await;
+        }
+        all_well
+    }
+
+    async fn write_classes_and_policies(&self, parents: &Objects, now: &str) -> bool {
+        let mut all_well = true;
+        for plan in &self.followed.classes {
+            let known = parents.classes.iter().find(|class| class.metadata.name.as_ref() == Some(&plan.name));
+            if let Some(class) = known.filter(|class| class.metadata.generation == Some(plan.generation)) {
+                let wanted = |live: &_| Some(status::class(live, plan, now));
+                all_well &= self.writer.write(&self.writer.cluster_api(), &**class, plan.generation, wanted).await;
             }
         }
+        for (name, plan) in &self.followed.policies {
+            let wanted = |live: &_| status::policy(live, plan, &self.controller, now);
+            all_well &= self.write_to(parents.backend_tls_policies.get(name), plan.generation, wanted).await;
+        }
+        all_well
+    }
+
+    /// Returns whether it went well.
+    async fn write_route<'a>(&self, route: &'a RouteName, objects: &Objects, now: &str) -> (&'a RouteName, bool) {
+        let Some(plan) = self.followed.routes.get(route) else { return (route, true) };
+        let (name, generation) = (&route.name, plan.generation);
+        let wanted = |live: &_| status::route(live, plan, &self.controller, now);
+        let well = match route.kind {
+            RouteKind::Grpc => self.write_to(objects.grpc_routes.get(name), generation, wanted).await,
+            RouteKind::Http => self.write_to(objects.http_routes.get(name), generation, wanted).await,
+            RouteKind::Tcp => self.write_to(objects.tcp_routes.get(name), generation, wanted).await,
+            RouteKind::Tls => self.write_to(objects.tls_routes.get(name), generation, wanted).await,
+            RouteKind::Udp => self.write_to(objects.udp_routes.get(name), generation, wanted).await,
+        };
+        (route, well)
     }
 
     /// Writes the status of an object that is still of this generation.
-    async fn write_to<K>(&mut self, object: Option<&Arc<K>>, generation: i64, wanted: impl Fn(&Value) -> Option<Value>)
+    async fn write_to<K>(
+        &self,
+        object: Option<&Arc<K>>,
+        generation: i64,
+        wanted: impl Fn(&Value) -> Option<Value>,
+    ) -> bool
     where
         K: WithStatus + Resource<Scope = NamespaceResourceScope>,
     {
-        let Some(object) = object else { return };
+        let Some(object) = object else { return true };
         let metadata = object.meta();
         if metadata.generation != Some(generation) || metadata.deletion_timestamp.is_some() {
-            return;
+            return true;
         }
         let api = self.writer.api(metadata.namespace.as_deref().unwrap_or_default());
-        self.writer.write(&api, &**object, generation, wanted).await;
+        self.writer.write(&api, &**object, generation, wanted).await
     }
 }
 

@@ -44,7 +44,8 @@ impl Folder {
         let objects = load(dir)?;
         let translation = translate::translate(&objects, &PortAllocations::identity(), CONTROLLER);
         let findings = findings::findings(&objects, &translation, CONTROLLER)?;
-        Ok(Self { resources: translation.resources, findings })
+        let resources = translation.resources.iter().map(|(key, resource)| (key.clone(), resource.clone())).collect();
+        Ok(Self { resources, findings })
     }
 }
 

@@ -143,7 +143,7 @@ pub fn findings(
     controller: &str,
 ) -> Result<Vec<Finding>, serde_json::Error> {
     let everything = Publisher::default();
-    everything.publish(translation.resources.clone())?;
+    everything.publish(&translation.resources)?;
     let published = everything.newest();
     let mut findings = Vec::new();
     for class in &translation.classes {

@@ -111,9 +111,8 @@ impl Fleet {
         }
     }
 
-    /// Forgets data planes whose pod is gone, and counters that nobody can ask for any more. `routes` has the newest
-    /// generation of each route.
-    pub fn prune(&self, pods: &BTreeSet<String>, routes: &BTreeMap<String, i64>) {
+    /// Forgets data planes whose pod is gone.
+    pub fn keep(&self, pods: &BTreeSet<String>) {
         let mut guard = self.lock();
         let state = &mut *guard;
         let gone = state.planes.iter().filter(|(pod, plane)| plane.connection.is_none() && !pods.contains(*pod));
@@ -122,7 +121,16 @@ impl Fleet {
             state.ledger.retire(&process);
             state.planes.remove(&process.0);
         }
-        state.ledger.prune(routes);
+    }
+
+    /// Forgets counters that nobody can ask for any more. `routes` has the newest generation of each route.
+    pub fn prune(&self, routes: &BTreeMap<String, i64>) {
+        self.lock().ledger.prune(routes);
+    }
+
+    /// The same for one route; none when it does not exist.
+    pub fn prune_route(&self, route: &str, newest: Option<i64>) {
+        self.lock().ledger.prune_route(route, newest);
     }
 
     /// What the data planes serve and have counted for these routes: those that are known here, and those `serving` that
@@ -213,14 +221,14 @@ mod tests {
     use sluice_proxy_core::model::{Resource, Route};
 
     use super::*;
-    use crate::control::publish::Publisher;
+    use crate::control::{publish::Publisher, shared_map::SharedMap};
 
     const ROUTE: &str = "HTTPRoute/shop/web";
 
     fn publish(publisher: &Publisher, generation: i64) -> u64 {
         let (id, listeners) = (ROUTE.to_owned(), vec!["shop/web/http".to_owned()]);
         let route = Resource::Route(Route { id, generation, created: 0, listeners, hostnames: vec![], rules: vec![] });
-        publisher.publish(BTreeMap::from([(route.key(), route)])).unwrap()
+        publisher.publish(SharedMap::from_iter([(route.key(), route)])).unwrap()
     }
 
     fn served(update: u64) -> v1::Ack {
@@ -281,9 +289,9 @@ mod tests {
         let member = fleet.join("a", 1);
         let known = || fleet.observe(&[], &BTreeSet::new(), &Published::default()).data_planes.len();
         drop(member);
-        fleet.prune(&["a".to_owned()].into(), &BTreeMap::new());
+        fleet.keep(&["a".to_owned()].into());
         assert_eq!(known(), 1);
-        fleet.prune(&BTreeSet::new(), &BTreeMap::new());
+        fleet.keep(&BTreeSet::new());
         assert_eq!(known(), 0);
     }
 }

@@ -11,6 +11,7 @@
 pub mod admin;
 pub mod args;
 pub mod auth;
+pub mod changes;
 pub mod counters;
 pub mod effects;
 pub mod files;
@@ -23,14 +24,17 @@ pub mod lookups;
 pub mod metrics;
 pub mod objects;
 pub mod outage;
+pub mod pace;
 pub mod ports;
 pub mod protect;
 pub mod publish;
 pub mod server;
 pub mod services;
+pub mod shared_map;
 pub mod status;
 pub mod tls;
 pub mod translate;
+pub mod translating;
 pub mod watch;
 pub mod writer;
 
@@ -49,14 +53,15 @@ pub use args::Args;
 
 use crate::control::{
     auth::{Accounts, TokenReviewer},
+    changes::Changes,
     effects::Effects,
     fleet::Fleet,
     lookups::Lookups,
     metrics::Metrics,
-    ports::PortAllocations,
     publish::Publisher,
     server::Control,
     translate::Translation,
+    translating::Translating,
     watch::Caches,
 };
 
@@ -131,18 +136,18 @@ async fn work(
     ready: channel::Sender<bool>,
 ) -> anyhow::Result<()> {
     let caches = Caches::start(client, &args.namespace).await?;
-    let (translated, translation) = channel::channel(Arc::new(Translation::default()));
+    let (translated, translation) = channel::channel(Translation::default());
     let effects = Effects::new(args, client, control);
     let translating = async {
-        let mut ports = PortAllocations::from_range(args.ports.0.clone());
-        let mut lookups = Lookups::new(client);
+        let mut translating = Translating::new(args, client, control, &caches);
+        let mut changes = Changes::everything();
         loop {
             serving.send_replace(caches.pods().serving);
             let aftermath = caches.aftermath();
-            let translation = step(args, control, &caches, aftermath.is_some(), &mut lookups, &mut ports).await?;
-            translated.send_replace(Arc::new(translation));
+            let translation = translating.step(changes, aftermath.is_some()).await?;
+            translated.send_replace(translation);
             ready.send_replace(true);
-            wait(&caches, &mut lookups, aftermath).await;
+            changes = wait(&caches, &mut translating.lookups, aftermath).await;
         }
     };
     tokio::select! {
@@ -151,47 +156,23 @@ async fn work(
     }
 }
 
-/// Waits for a change of anything that was translated.
-async fn wait(caches: &Caches, lookups: &mut Lookups, aftermath: Option<Instant>) {
+/// Waits for a change of anything that was translated, and returns what the caches do not tell of it.
+async fn wait(caches: &Caches, lookups: &mut Lookups, aftermath: Option<Instant>) -> Changes {
     loop {
         tokio::select! {
-            () = caches.changed() => return sleep(COALESCE).await,
+            () = caches.changed() => {
+                sleep(COALESCE).await;
+                return Changes::default();
+            }
             () = sleep_until(lookups.due()) => {
+                if lookups.refresh().await {
+                    return Changes::everything();
+                }
                 // Nothing tells of the time.
-                let is_over = aftermath.is_some_and(|end| end <= Instant::now());
-                if lookups.refresh().await || is_over { return }
+                if aftermath.is_some_and(|end| end <= Instant::now()) {
+                    return Changes::default();
+                }
             }
         }
     }
-}
-
-/// One translation, published.
-async fn step(
-    args: &Args,
-    control: &Control,
-    caches: &Caches,
-    spares_unready: bool,
-    lookups: &mut Lookups,
-    ports: &mut PortAllocations,
-) -> anyhow::Result<Translation> {
-    let started = std::time::Instant::now();
-    let own = caches.own_services();
-    let translation = loop {
-        let mut objects = caches.objects();
-        objects.address_pools.clone_from(&args.address_pool);
-        objects.spares_unready = spares_unready;
-        lookups.fill(&mut objects);
-        let classes = translate::class::plans(&objects, &args.controller_name);
-        let wanted = translate::gateway::wanted_ports(&objects, &classes);
-        ports.reconcile(&wanted, &services::in_service(own.values().map(|service| &**service)));
-        let translation = translate::translate(&objects, ports, &args.controller_name);
-        // What it asked for and nobody had looked up may change it.
-        if !lookups.follow(&objects).await {
-            break translation;
-        }
-    };
-    control.metrics.translation.observe(started.elapsed().as_secs_f64());
-    let update = control.publisher.publish(&translation.resources).context("cannot encode a resource")?;
-    control.metrics.update.set(update);
-    Ok(translation)
 }

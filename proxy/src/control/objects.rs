@@ -251,6 +251,18 @@ impl Objects {
         grpc.chain(http).chain(tcp).chain(tls).chain(udp)
     }
 
+    /// The route of this name.
+    pub fn route(&self, name: &RouteName) -> Option<AnyRoute<'_>> {
+        let RouteName { kind, name } = name;
+        match kind {
+            RouteKind::Grpc => self.grpc_routes.get(name).map(|route| AnyRoute::Grpc(route)),
+            RouteKind::Http => self.http_routes.get(name).map(|route| AnyRoute::Http(route)),
+            RouteKind::Tcp => self.tcp_routes.get(name).map(|route| AnyRoute::Tcp(route)),
+            RouteKind::Tls => self.tls_routes.get(name).map(|route| AnyRoute::Tls(route)),
+            RouteKind::Udp => self.udp_routes.get(name).map(|route| AnyRoute::Udp(route)),
+        }
+    }
+
     /// A Secret that something names and may name.
     pub fn secret(&self, name: &Name) -> Option<&Secret> {
         self.note(Asked::Secret(name.clone()));
@@ -274,9 +286,36 @@ impl Objects {
 
     /// Adds a slice under the Service that it names, if it names one.
     pub fn add_slice(&mut self, slice: Arc<EndpointSlice>) {
-        let labels = slice.metadata.labels.as_ref();
-        let Some(service) = labels.and_then(|labels| labels.get(SERVICE_NAME)) else { return };
-        let namespace = slice.metadata.namespace.clone().unwrap_or_default();
-        self.slices.entry(Name::new(namespace, service)).or_default().push(slice);
+        if let Some(service) = service_of(&slice.metadata) {
+            self.slices.entry(service).or_default().push(slice);
+        }
+    }
+
+    /// Puts what a name stands for now in the place of the slice that a Service had under it. It may name another Service
+    /// now.
+    pub fn replace_slice(&mut self, service: &Name, slice: &str, now: Option<&Arc<EndpointSlice>>) {
+        if let Some(slices) = self.slices.get_mut(service) {
+            slices.retain(|known| known.metadata.name.as_deref() != Some(slice));
+            if slices.is_empty() {
+                self.slices.remove(service);
+            }
+        }
+        if let Some(now) = now.filter(|now| service_of(&now.metadata).as_ref() == Some(service)) {
+            self.add_slice(Arc::clone(now));
+        }
+    }
+}
+
+/// The Service that an EndpointSlice with this metadata names.
+pub fn service_of(slice: &ObjectMeta) -> Option<Name> {
+    let service = slice.labels.as_ref()?.get(SERVICE_NAME)?;
+    Some(Name::new(slice.namespace.clone().unwrap_or_default(), service))
+}
+
+/// Puts what a name stands for now in the place of what it stood for.
+pub fn put<T>(objects: &mut BTreeMap<Name, T>, name: &Name, now: Option<T>) {
+    match now {
+        Some(object) => drop(objects.insert(name.clone(), object)),
+        None => drop(objects.remove(name)),
     }
 }

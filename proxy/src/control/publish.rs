@@ -3,15 +3,13 @@
 //! There is one newest state and no queue: a data plane that reads slowly is sent the difference between what it was
 //! sent last and what is newest, however many changes lie between.
 
-use std::{
-    borrow::Borrow,
-    collections::{BTreeMap, BTreeSet},
-    sync::Arc,
-};
+use std::{borrow::Borrow, collections::BTreeSet, sync::Arc};
 
 use sluice_proxy_core::model::Resource;
 use sluice_wire::v1;
 use tokio::sync::watch;
+
+use crate::control::shared_map::SharedMap;
 
 /// Generations of a route for which it is remembered when they were published.
 const REMEMBERED_GENERATIONS: usize = 8;
@@ -23,12 +21,13 @@ const REMEMBERED_READY: usize = 8;
 pub struct Published {
     /// Its number; 0 before there is one.
     pub update: u64,
-    entries: BTreeMap<String, Arc<Entry>>,
+    resources: SharedMap<String, Resource>,
+    entries: SharedMap<String, Entry>,
 }
 
 #[derive(Debug)]
 struct Entry {
-    resource: Resource,
+    resource: Arc<Resource>,
     json: Vec<u8>,
     /// The update that brought it as it is.
     changed: u64,
@@ -39,9 +38,9 @@ struct Entry {
 }
 
 impl Entry {
-    fn new(resource: Resource, update: u64, before: Option<&Self>) -> Result<Self, serde_json::Error> {
+    fn new(resource: &Arc<Resource>, update: u64, before: Option<&Self>) -> Result<Self, serde_json::Error> {
         let mut ready = before.map(|entry| entry.ready.clone()).unwrap_or_default();
-        if let Resource::Backend(backend) = &resource {
+        if let Resource::Backend(backend) = &**resource {
             let now = backend.endpoints.iter().filter(|endpoint| endpoint.ready).count() as u32;
             if ready.last().is_none_or(|(before, _)| *before != now) {
                 ready.push((now, update));
@@ -49,34 +48,33 @@ impl Entry {
             ready.drain(..ready.len().saturating_sub(REMEMBERED_READY));
         }
         let mut generations = before.map(|entry| entry.generations.clone()).unwrap_or_default();
-        if let Resource::Route(route) = &resource {
+        if let Resource::Route(route) = &**resource {
             if generations.last().is_none_or(|(generation, _)| *generation != route.generation) {
                 generations.push((route.generation, update));
             }
             generations.drain(..generations.len().saturating_sub(REMEMBERED_GENERATIONS));
         }
-        let json = serde_json::to_vec(&resource)?;
-        Ok(Self { resource, json, changed: update, ready, generations })
+        let json = serde_json::to_vec(&**resource)?;
+        Ok(Self { resource: Arc::clone(resource), json, changed: update, ready, generations })
     }
 }
 
 impl Published {
-    /// The state after this one, or none when nothing differs. What is the same is not copied.
-    fn next(&self, resources: &BTreeMap<String, Resource>) -> Result<Option<Self>, serde_json::Error> {
+    /// The state after this one, or none when nothing differs. What both share is not looked at.
+    fn next(&self, resources: &SharedMap<String, Resource>) -> Result<Option<Self>, serde_json::Error> {
         let update = self.update + 1;
-        let mut same = self.update > 0 && self.entries.len() == resources.len();
-        let mut entries = BTreeMap::new();
-        for (key, resource) in resources {
+        let mut same = self.update > 0;
+        let mut entries = self.entries.clone();
+        for (key, resource) in resources.news(&self.resources) {
             let before = self.entries.get(key);
-            let entry = if let Some(entry) = before.filter(|entry| entry.resource == *resource) {
-                Arc::clone(entry)
-            } else {
-                same = false;
-                Arc::new(Entry::new(resource.clone(), update, before.map(Arc::as_ref))?)
-            };
-            entries.insert(key.clone(), entry);
+            match resource {
+                Some(resource) if before.is_some_and(|before| before.resource == *resource) => continue,
+                Some(resource) => entries.insert(key.clone(), Entry::new(resource, update, before)?),
+                None => entries.remove(key),
+            }
+            same = false;
         }
-        Ok((!same).then_some(Self { update, entries }))
+        Ok((!same).then(|| Self { update, resources: resources.clone(), entries }))
     }
 
     /// The update that brought this resource as it is.
@@ -95,7 +93,7 @@ impl Published {
 impl Published {
     /// Ids of the backends that the rules of a published route name.
     pub fn backends_of(&self, route: &str) -> BTreeSet<&str> {
-        let rules = match self.entries.get(&format!("route/{route}")).map(|entry| &entry.resource) {
+        let rules = match self.resources.get(&format!("route/{route}")) {
             Some(Resource::Route(route)) => &route.rules[..],
             Some(Resource::Backend(_) | Resource::BackendTls(_) | Resource::Certificate(_) | Resource::Listener(_))
             | None => &[],
@@ -125,7 +123,7 @@ impl Default for Publisher {
 
 impl Publisher {
     /// Makes these resources the newest state if they differ from it; returns its number.
-    pub fn publish(&self, resources: impl Borrow<BTreeMap<String, Resource>>) -> Result<u64, serde_json::Error> {
+    pub fn publish(&self, resources: impl Borrow<SharedMap<String, Resource>>) -> Result<u64, serde_json::Error> {
         let next = self.newest.borrow().next(resources.borrow())?;
         if let Some(next) = next {
             self.newest.send_replace(Arc::new(next));
@@ -152,13 +150,17 @@ impl Sent {
     /// The update that brings the stream to this state: full when it is the first. None when it is there, or when nothing
     /// was published yet.
     pub fn advance(&mut self, to: &Arc<Published>) -> Option<v1::Update> {
-        let Published { update, entries } = &*self.0;
+        let Published { update, entries, .. } = &*self.0;
         if to.update <= *update {
             return None;
         }
-        let news = to.entries.iter().filter(|(_, entry)| entry.changed > *update);
-        let upsert = news.map(|(key, entry)| v1::Resource { key: key.clone(), json: entry.json.clone() }).collect();
-        let remove = entries.keys().filter(|key| !to.entries.contains_key(*key)).cloned().collect();
+        let (mut upsert, mut remove) = (Vec::new(), Vec::new());
+        for (key, entry) in to.entries.news(entries) {
+            match entry {
+                Some(entry) => upsert.push(v1::Resource { key: key.clone(), json: entry.json.clone() }),
+                None => remove.push(key.clone()),
+            }
+        }
         let full = *update == 0;
         self.0 = Arc::clone(to);
         Some(v1::Update { update: to.update, full, upsert, remove })
@@ -185,7 +187,7 @@ mod tests {
         })
     }
 
-    fn set(resources: &[Resource]) -> BTreeMap<String, Resource> {
+    fn set(resources: &[Resource]) -> SharedMap<String, Resource> {
         resources.iter().map(|resource| (resource.key(), resource.clone())).collect()
     }
 
@@ -224,8 +226,8 @@ mod tests {
     #[test]
     fn equal_resources_are_not_an_update_but_the_first_empty_state_is() {
         let publisher = Publisher::default();
-        assert_eq!(publisher.publish(BTreeMap::new()).unwrap(), 1);
-        assert_eq!(publisher.publish(BTreeMap::new()).unwrap(), 1);
+        assert_eq!(publisher.publish(SharedMap::default()).unwrap(), 1);
+        assert_eq!(publisher.publish(SharedMap::default()).unwrap(), 1);
         assert_eq!(publisher.publish(set(&[route("a", 1)])).unwrap(), 2);
         assert_eq!(publisher.publish(set(&[route("a", 1)])).unwrap(), 2);
     }

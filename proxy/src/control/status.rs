@@ -284,6 +284,19 @@ fn sticky(condition: Condition, old: &Value, generation: i64) -> Condition {
     condition
 }
 
+/// Whether two statuses of an object with listeners differ in how much is attached to it at most.
+pub fn differs_in_counts_only(live: &Value, wanted: &Value) -> bool {
+    let without_counts = |status: &Value| {
+        let mut status = object(status);
+        status.remove("attachedListenerSets");
+        for listener in status.get_mut("listeners").and_then(Value::as_array_mut).into_iter().flatten() {
+            listener.as_object_mut().and_then(|listener| listener.remove("attachedRoutes"));
+        }
+        status
+    };
+    without_counts(live) == without_counts(wanted)
+}
+
 fn list<'a>(value: &'a Value, field: &str) -> &'a [Value] {
     value.get(field).and_then(Value::as_array).map_or(&[], Vec::as_slice)
 }

@@ -19,6 +19,7 @@ pub mod gateway;
 pub mod grpc;
 pub mod host;
 pub mod http;
+pub mod incremental;
 pub mod l4;
 pub mod listener_set;
 pub mod protocol;
@@ -31,75 +32,117 @@ pub mod session;
 mod tests;
 pub mod tls;
 
-use std::collections::{BTreeMap, BTreeSet};
+use std::collections::BTreeSet;
 
 use sluice_proxy_core::model::Resource;
 
 use crate::control::{
     objects::{Name, Objects, RouteName},
     ports::PortAllocations,
+    shared_map::SharedMap,
 };
 
 pub use backend_tls::PolicyPlan;
 pub use class::ClassPlan;
 pub use gateway::GatewayPlan;
+pub use incremental::Translator;
 pub use listener_set::ListenerSetPlan;
 pub use rivals::Rivals;
 pub use route::RoutePlan;
 
-/// What follows from the objects of one moment.
+use incremental::Index;
+use route::{Outcome, Place};
+
+/// What follows from the objects of one moment. Copies share what is the same in them.
 #[derive(Clone, Debug, Default, PartialEq)]
 pub struct Translation {
     /// What data planes are to serve, by key.
-    pub resources: BTreeMap<String, Resource>,
+    pub resources: SharedMap<String, Resource>,
     /// GatewayClasses of ours.
     pub classes: Vec<ClassPlan>,
     /// Gateways of ours.
-    pub gateways: BTreeMap<Name, GatewayPlan>,
+    pub gateways: SharedMap<Name, GatewayPlan>,
     /// ListenerSets of Gateways of ours.
-    pub listener_sets: BTreeMap<Name, ListenerSetPlan>,
+    pub listener_sets: SharedMap<Name, ListenerSetPlan>,
     /// Every route, also those that have no parent of ours (any more).
-    pub routes: BTreeMap<RouteName, RoutePlan>,
+    pub routes: SharedMap<RouteName, RoutePlan>,
     /// Every BackendTLSPolicy, also those that bear on nothing of ours (any more).
-    pub policies: BTreeMap<Name, PolicyPlan>,
+    pub policies: SharedMap<Name, PolicyPlan>,
 }
 
 /// Translates all objects for the controller of this name.
 pub fn translate(objects: &Objects, ports: &PortAllocations, controller: &str) -> Translation {
-    let classes = class::plans(objects, controller);
-    let mut gateways = gateway::plans(objects, &classes, ports);
-    let mut resources = BTreeMap::new();
-    let mut routes = BTreeMap::new();
-    let mut backends = BTreeSet::new();
-    let mut rivals = Rivals::default();
-    let mut policies = backend_tls::Policies::new(objects);
-    for object in rivals::by_age(objects) {
-        let outcome = route::plan(object, &mut gateways, &mut rivals, objects);
-        policies.reach(&outcome.backends, &outcome.gateways);
-        if let Some(route) = outcome.resource {
-            backends.extend(outcome.backends);
-            insert(&mut resources, Resource::Route(route));
-        }
-        routes.insert(object.name(), outcome.plan);
-    }
-    let listener_sets = listener_set::plans(objects, &mut gateways);
-    for reference in backends {
-        insert(&mut resources, Resource::Backend(backend::backend(&reference, &policies, objects)));
-    }
-    let policies = policies.plans();
-    for tls in policies.values().filter_map(|plan| plan.resource.clone()) {
-        insert(&mut resources, Resource::BackendTls(tls));
-    }
-    for plan in gateways.values().flat_map(|gateway| &gateway.listeners) {
-        let Some(listener) = &plan.resource else { continue };
-        insert(&mut resources, Resource::Listener(listener.clone()));
-        for certificate in &plan.certificates {
-            insert(&mut resources, Resource::Certificate(certificate.clone()));
-        }
-    }
-    Translation { resources, classes, gateways, listener_sets, routes, policies }
+    whole(objects, ports, controller).0
 }
 
-fn insert(resources: &mut BTreeMap<String, Resource>, resource: Resource) {
-    resources.insert(resource.key(), resource);
+/// The same, with what hangs together in it.
+fn whole(objects: &Objects, ports: &PortAllocations, controller: &str) -> (Translation, Index) {
+    let classes = class::plans(objects, controller);
+    let mut gateways = gateway::plans(objects, &classes, ports);
+    let listener_sets = listener_set::plans(objects, &mut gateways).into_iter().collect();
+    let gateways = gateways.into_iter().collect();
+    let mut translation = Translation { classes, gateways, listener_sets, ..Translation::default() };
+    let mut rivals = Rivals::default();
+    let mut policies = backend_tls::Policies::new(objects);
+    let mut index = Index::new(policies.targets());
+    for object in rivals::by_age(objects) {
+        let Outcome { plan, resource, reach } = route::plan(object, &translation.gateways, &mut rivals, objects);
+        policies.reach(&reach.backends, &reach.gateways());
+        translation.count(&reach.attached, 1);
+        if let Some(route) = resource {
+            translation.insert(Resource::Route(route));
+        }
+        translation.routes.insert(object.name(), plan);
+        index.insert(object.name(), reach);
+    }
+    for reference in index.used() {
+        translation.insert(Resource::Backend(backend::backend(reference, &policies, objects)));
+    }
+    for (name, plan) in policies.plans() {
+        if let Some(tls) = plan.resource.clone() {
+            translation.insert(Resource::BackendTls(tls));
+        }
+        translation.policies.insert(name, plan);
+    }
+    translation.insert_listeners();
+    (translation, index)
+}
+
+impl Translation {
+    /// Has data planes serve a resource.
+    fn insert(&mut self, resource: Resource) {
+        self.resources.set(resource.key(), resource);
+    }
+
+    fn insert_listeners(&mut self) {
+        for plan in self.gateways.clone().values().flat_map(|gateway| &gateway.listeners) {
+            let Some(listener) = &plan.resource else { continue };
+            self.insert(Resource::Listener(listener.clone()));
+            for certificate in &plan.certificates {
+                self.insert(Resource::Certificate(certificate.clone()));
+            }
+        }
+    }
+
+    /// Counts a route at each of these listeners once more or less.
+    fn count(&mut self, attached: &BTreeSet<Place>, by: i32) {
+        for (gateway, index) in attached {
+            if let Some(listener) = self.gateways.get_mut(gateway).and_then(|plan| plan.listeners.get_mut(*index)) {
+                listener.attached += by;
+            }
+        }
+    }
+
+    /// What this one says, sharing with an older one what is equal in both.
+    fn sharing_with(self, older: &Self) -> Self {
+        let Self { resources, classes, gateways, listener_sets, routes, policies } = self;
+        Self {
+            resources: resources.sharing_with(&older.resources),
+            classes,
+            gateways: gateways.sharing_with(&older.gateways),
+            listener_sets: listener_sets.sharing_with(&older.listener_sets),
+            routes: routes.sharing_with(&older.routes),
+            policies: policies.sharing_with(&older.policies),
+        }
+    }
 }

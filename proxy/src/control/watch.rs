@@ -36,8 +36,9 @@ use tokio::{
 };
 
 use crate::control::{
+    changes::{Changes, Watched},
     guard::DeserializeGuard,
-    objects::{Name, Objects},
+    objects::{Name, Objects, RouteKind, put},
     outage::Outage,
     services::DATA_PLANE,
 };
@@ -70,10 +71,21 @@ pub struct Caches {
 pub struct Signs {
     /// Something has changed.
     changed: Notify,
+    /// What that is, for the translation and for what follows it.
+    changes: Mutex<[Changes; 2]>,
     outage: Mutex<Outage>,
 }
 
 impl Signs {
+    fn note(&self, note: impl Fn(&mut Changes)) {
+        self.changes.lock().unwrap_or_else(PoisonError::into_inner).iter_mut().for_each(note);
+        self.changed.notify_one();
+    }
+
+    fn take(&self, reader: usize) -> Changes {
+        std::mem::take(&mut self.changes.lock().unwrap_or_else(PoisonError::into_inner)[reader])
+    }
+
     fn see<T>(&self, event: &watcher::Result<T>) {
         self.outage.lock().unwrap_or_else(PoisonError::into_inner).see(event, Instant::now());
     }
@@ -137,21 +149,28 @@ impl Caches {
         Ok(())
     }
 
-    /// The objects of this moment.
-    pub fn objects(&self) -> Objects {
-        let mut objects = Objects {
+    /// The objects that routes depend on, of which there are few, at this moment.
+    pub fn parents(&self) -> Objects {
+        Objects {
             backend_tls_policies: by_name(readable(&self.backend_tls_policies.store)),
             classes: readable(&self.classes),
             gateways: by_name(readable(&self.gateways)),
-            grpc_routes: by_name(readable(&self.grpc_routes.store)),
             listener_sets: by_name(readable(&self.listener_sets.store)),
+            ..Objects::default()
+        }
+    }
+
+    /// The objects of this moment.
+    pub fn objects(&self) -> Objects {
+        let mut objects = Objects {
+            grpc_routes: by_name(readable(&self.grpc_routes.store)),
             http_routes: by_name(readable(&self.http_routes)),
             tcp_routes: by_name(readable(&self.tcp_routes.store)),
             tls_routes: by_name(readable(&self.tls_routes.store)),
             udp_routes: by_name(readable(&self.udp_routes.store)),
             grants: readable(&self.grants),
             services: self.services.state().into_iter().map(|service| (Name::of(&service.metadata), service)).collect(),
-            ..Objects::default()
+            ..self.parents()
         };
         for namespace in self.namespaces.state() {
             let labels = namespace.metadata.labels.clone().unwrap_or_default();
@@ -165,6 +184,37 @@ impl Caches {
             objects.own_addresses.extend(addresses.filter_map(|address| address.ip.parse::<std::net::IpAddr>().ok()));
         }
         objects
+    }
+
+    /// Brings objects of an earlier moment up to this one, between which this has changed and not everything.
+    pub fn update(&self, objects: &mut Objects, changes: &Changes) {
+        for route in changes.routes.iter().chain(&changes.seen) {
+            let name = &route.name;
+            match route.kind {
+                RouteKind::Grpc => put(&mut objects.grpc_routes, name, of_name(&self.grpc_routes.store, name)),
+                RouteKind::Http => put(&mut objects.http_routes, name, of_name(&self.http_routes, name)),
+                RouteKind::Tcp => put(&mut objects.tcp_routes, name, of_name(&self.tcp_routes.store, name)),
+                RouteKind::Tls => put(&mut objects.tls_routes, name, of_name(&self.tls_routes.store, name)),
+                RouteKind::Udp => put(&mut objects.udp_routes, name, of_name(&self.udp_routes.store, name)),
+            }
+        }
+        for name in &changes.services {
+            put(&mut objects.services, name, self.service(name));
+        }
+        for (service, slice) in &changes.endpoints {
+            let found = self.slices.get(&ObjectRef::new(slice).within(&service.namespace));
+            objects.replace_slice(service, slice, found.as_ref());
+        }
+    }
+
+    /// What has changed since the last call, for the translation.
+    pub fn take_changes(&self) -> Changes {
+        self.signs.take(0)
+    }
+
+    /// The same for what follows the translation.
+    pub fn take_followed(&self) -> Changes {
+        self.signs.take(1)
     }
 
     /// Waits for a change since the last wait.
@@ -184,9 +234,8 @@ impl Caches {
 
     /// The Services of our namespace, by name.
     pub fn own_services(&self) -> BTreeMap<String, Arc<Service>> {
-        let ours =
-            self.services.state().into_iter().filter(|s| s.metadata.namespace.as_deref() == Some(&*self.namespace));
-        ours.filter_map(|service| Some((service.metadata.name.clone()?, service))).collect()
+        let ours = self.services.state_filter(|s| s.metadata.namespace.as_deref() == Some(&*self.namespace));
+        ours.into_iter().filter_map(|service| Some((service.metadata.name.clone()?, service))).collect()
     }
 
     /// The pods of our namespace.
@@ -220,7 +269,7 @@ struct Optional<K: Resource<DynamicType = ()> + Clone + 'static> {
 
 impl<K> Optional<K>
 where
-    K: Resource<DynamicType = ()> + Clone + DeserializeOwned + Debug + Send + Sync + 'static,
+    K: Resource<DynamicType = ()> + Watched + Clone + DeserializeOwned + Debug + Send + Sync + 'static,
 {
     fn start(api: Api<DeserializeGuard<K>>, signs: &Arc<Signs>) -> Self {
         let (is_absent, absent) = watch::channel(false);
@@ -253,7 +302,15 @@ fn is_missing<K>(event: &watcher::Result<watcher::Event<K>>) -> bool {
 
 fn cache<K>(api: Api<K>, signs: &Arc<Signs>) -> Store<K>
 where
-    K: Resource<DynamicType = ()> + Lookup<DynamicType = ()> + Clone + DeserializeOwned + Debug + Send + Sync + 'static,
+    K: Resource<DynamicType = ()>
+        + Lookup<DynamicType = ()>
+        + Watched
+        + Clone
+        + DeserializeOwned
+        + Debug
+        + Send
+        + Sync
+        + 'static,
 {
     keep(watcher::watcher(api, config()), signs)
 }
@@ -279,19 +336,27 @@ fn keep<K>(
     signs: &Arc<Signs>,
 ) -> Store<K>
 where
-    K: Resource<DynamicType = ()> + Lookup<DynamicType = ()> + Clone + Send + Sync + 'static,
+    K: Resource<DynamicType = ()> + Lookup<DynamicType = ()> + Watched + Clone + Send + Sync + 'static,
     <K as Lookup>::DynamicType: Eq + Hash + Clone,
 {
-    let (store, writer) = reflector::store();
+    let (store, mut writer) = reflector::store();
     let pruned = events.backoff(backoff()).modify(|object| object.meta_mut().managed_fields = None);
-    let signs = Arc::clone(signs);
-    tokio::spawn(pruned.reflect(writer).for_each(move |event| {
+    let (signs, cache) = (Arc::clone(signs), store.clone());
+    tokio::spawn(pruned.for_each(move |event| {
         signs.see(&event);
         match event {
-            // While a list comes in, the cache still shows what was before.
-            Ok(watcher::Event::Init | watcher::Event::InitApply(_)) => {}
-            Ok(watcher::Event::Apply(_) | watcher::Event::Delete(_) | watcher::Event::InitDone) => {
-                signs.changed.notify_one();
+            Ok(event) => {
+                let before = known(&cache, &event);
+                writer.apply_watcher_event(&event);
+                match &event {
+                    // While a list comes in, the cache still shows what was before.
+                    watcher::Event::Init | watcher::Event::InitApply(_) => {}
+                    watcher::Event::InitDone => signs.note(|changes| changes.everything = true),
+                    watcher::Event::Apply(now) => signs.note(|changes| changes.note(before.as_deref(), Some(now))),
+                    watcher::Event::Delete(last) => {
+                        signs.note(|changes| changes.note(before.as_deref().or(Some(last)), None));
+                    }
+                }
             }
             Err(error) => tracing::warn!(%error, kind = %<K as Resource>::kind(&()), "Watch failed; tried again"),
         }
@@ -300,16 +365,39 @@ where
     store
 }
 
+/// What the cache has of the object of an event.
+fn known<K>(cache: &Store<K>, event: &watcher::Event<K>) -> Option<Arc<K>>
+where
+    K: Lookup<DynamicType = ()> + Clone,
+{
+    match event {
+        watcher::Event::Apply(object) | watcher::Event::Delete(object) => cache.get(&object.to_object_ref(())),
+        watcher::Event::Init | watcher::Event::InitApply(_) | watcher::Event::InitDone => None,
+    }
+}
+
 /// The objects of a cache that can be read.
 fn readable<K: Resource<DynamicType = ()> + Clone + 'static>(store: &Store<DeserializeGuard<K>>) -> Vec<Arc<K>> {
-    let read = |object: Arc<DeserializeGuard<K>>| match &object.0 {
+    store.state().iter().filter_map(|object| read(object)).collect()
+}
+
+/// The object of this name, if it can be read.
+fn of_name<K>(store: &Store<DeserializeGuard<K>>, name: &Name) -> Option<Arc<K>>
+where
+    K: Resource<DynamicType = ()> + Clone + 'static,
+{
+    read(&*store.get(&ObjectRef::new(&name.name).within(&name.namespace))?)
+}
+
+fn read<K: Resource<DynamicType = ()> + Clone>(object: &DeserializeGuard<K>) -> Option<Arc<K>> {
+    match &object.0 {
         Ok(object) => Some(Arc::clone(object)),
         Err(invalid) => {
-            tracing::warn!(kind = %K::kind(&()), name = %Name::of(&invalid.metadata), error = invalid.error, "Object left out");
+            let (kind, name) = (K::kind(&()), Name::of(&invalid.metadata));
+            tracing::warn!(%kind, %name, error = invalid.error, "Object left out");
             None
         }
-    };
-    store.state().into_iter().filter_map(read).collect()
+    }
 }
 
 fn by_name<K: Resource>(objects: Vec<Arc<K>>) -> BTreeMap<Name, Arc<K>> {

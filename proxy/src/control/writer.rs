@@ -1,6 +1,10 @@
 //! Writes status: only what differs, only over what was looked at, and again after a conflict.
 
-use std::{collections::HashMap, fmt::Debug};
+use std::{
+    collections::{HashMap, HashSet},
+    fmt::Debug,
+    sync::{Mutex, MutexGuard, PoisonError},
+};
 
 use kube::{
     Api, Client, Resource,
@@ -39,47 +43,71 @@ with_status!(BackendTlsPolicy, Gateway, GatewayClass, GrpcRoute, HttpRoute, List
 pub struct StatusWriter {
     client: Client,
     metrics: Metrics,
-    /// By UID: the version that was written over, and the status and version that came of it.
-    written: HashMap<String, (String, Value, String)>,
-    failed: bool,
+    /// By UID.
+    written: Mutex<HashMap<String, Written>>,
+}
+
+/// A write.
+struct Written {
+    /// The version that was written over.
+    over: String,
+    newest: Live,
+}
+
+/// The newest status of an object that is known, and its version.
+#[derive(Clone, Debug)]
+struct Live {
+    status: Value,
+    version: String,
 }
 
 impl StatusWriter {
     /// A writer through this client.
     pub fn new(client: &Client, metrics: &Metrics) -> Self {
-        Self { client: client.clone(), metrics: metrics.clone(), written: HashMap::new(), failed: false }
+        Self { client: client.clone(), metrics: metrics.clone(), written: Mutex::default() }
     }
 
     /// Forgets objects that do not exist any more.
-    pub fn retain<'a>(&mut self, uids: impl Iterator<Item = &'a str>) {
-        let uids: std::collections::HashSet<&str> = uids.collect();
-        self.written.retain(|uid, _| uids.contains(uid.as_str()));
+    pub fn retain<'a>(&self, uids: impl Iterator<Item = &'a str>) {
+        let uids: HashSet<&str> = uids.collect();
+        self.written().retain(|uid, _| uids.contains(uid.as_str()));
     }
 
-    /// Whether a write failed since the last call.
-    pub fn take_failed(&mut self) -> bool {
-        std::mem::take(&mut self.failed)
+    fn written(&self) -> MutexGuard<'_, HashMap<String, Written>> {
+        self.written.lock().unwrap_or_else(PoisonError::into_inner)
+    }
+
+    /// The status of an object: what was written, until the cache has it.
+    pub fn status<K: WithStatus>(&self, cached: &K) -> Value {
+        self.live(cached).status
+    }
+
+    fn live<K: WithStatus>(&self, cached: &K) -> Live {
+        let version = cached.meta().resource_version.clone().unwrap_or_default();
+        let uid = cached.meta().uid.as_deref().unwrap_or_default();
+        // While the cache still shows what was written over, what came of it is the newer one.
+        let newer = self.written().get(uid).filter(|written| written.over == version).map(|w| w.newest.clone());
+        newer.unwrap_or_else(|| Live { status: cached.status(), version })
     }
 
     /// Brings the status of an object to what `wanted` makes of the live one; none means that it is to stay. Nothing is
     /// written for another generation than the one that `wanted` speaks of: the caches will bring that one. A failure
-    /// is logged and concerns this object alone.
+    /// is logged and concerns this object alone. Returns whether it went well.
     pub async fn write<K: WithStatus>(
-        &mut self,
+        &self,
         api: &Api<K>,
         cached: &K,
         generation: i64,
         wanted: impl Fn(&Value) -> Option<Value>,
-    ) {
-        if let Err(error) = self.try_write(api, cached, generation, wanted).await {
-            self.metrics.status_failures.inc();
-            self.failed = true;
-            tracing::warn!(%error, kind = %K::kind(&()), name = %Name::of(cached.meta()), "Cannot write status; tried again");
-        }
+    ) -> bool {
+        let Err(error) = self.try_write(api, cached, generation, wanted).await else { return true };
+        self.metrics.status_failures.inc();
+        tracing::warn!(%error, kind = %K::kind(&()), name = %Name::of(cached.meta()), "Cannot write status; tried again");
+        false
     }
 
     async fn try_write<K: WithStatus>(
-        &mut self,
+        &self,
         api: &Api<K>,
         cached: &K,
         generation: i64,
@@ -87,12 +115,7 @@ impl StatusWriter {
     ) -> Result<(), kube::Error> {
         let name = Name::of(cached.meta());
         let uid = cached.meta().uid.clone().unwrap_or_default();
-        let mut version = cached.meta().resource_version.clone().unwrap_or_default();
-        let mut live = cached.status();
-        // While the cache still shows what was written over, what came of it is the newer one.
-        if let Some((_, status, became)) = self.written.get(&uid).filter(|(over, ..)| *over == version) {
-            (live, version) = (status.clone(), became.clone());
-        }
+        let Live { status: mut live, mut version } = self.live(cached);
         for _ in 0..TRIES {
             let Some(status) = wanted(&live).filter(|status| *status != live) else { return Ok(()) };
             let body = json!({"metadata": {"resourceVersion": version, "uid": uid}, "status": status});
@@ -102,7 +125,8 @@ impl StatusWriter {
                     self.metrics.status_writes.inc();
                     let became = object.meta().resource_version.clone().unwrap_or_default();
                     let over = cached.meta().resource_version.clone().unwrap_or_default();
-                    self.written.insert(uid, (over, object.status(), became));
+                    let newest = Live { status: object.status(), version: became };
+                    self.written().insert(uid, Written { over, newest });
                     return Ok(());
                 }
                 Err(kube::Error::Api(status)) if status.code == 404 => return Ok(()),

@@ -1,9 +1,6 @@
 //! The server over a real socket, with an authenticator that knows three tokens.
 
-use std::{
-    collections::{BTreeMap, BTreeSet},
-    net::SocketAddr,
-};
+use std::{collections::BTreeSet, net::SocketAddr};
 
 use sluice_proxy_core::model::{Listener, Resource, Route};
 use sluice_wire::v1::{
@@ -16,6 +13,7 @@ use tonic::{
 };
 
 use super::*;
+use crate::control::shared_map::SharedMap;
 
 const ROUTE: &str = "HTTPRoute/shop/web";
 
@@ -74,7 +72,7 @@ impl Fixture {
             rules: vec![],
         };
         let resources = [Resource::Listener(listener), Resource::Route(route)];
-        let resources: BTreeMap<_, _> = resources.map(|resource| (resource.key(), resource)).into();
+        let resources: SharedMap<_, _> = resources.map(|resource| (resource.key(), resource)).into_iter().collect();
         self.control.publisher.publish(resources).unwrap();
     }
 
@@ -172,7 +170,7 @@ async fn everything_comes_first_and_then_what_changed() {
     let second = data_plane.next().await;
     assert!(!second.full);
     assert_eq!(second.upsert.iter().map(|r| r.key.as_str()).collect::<Vec<_>>(), ["route/HTTPRoute/shop/web"]);
-    fixture.control.publisher.publish(BTreeMap::new()).unwrap();
+    fixture.control.publisher.publish(SharedMap::default()).unwrap();
     assert_eq!(data_plane.next().await.remove.len(), 2);
 }
 

@@ -32,6 +32,18 @@ pub struct ServiceRef {
     pub kind: RouteKind,
 }
 
+impl ServiceRef {
+    /// The id of its backend.
+    pub fn id(&self) -> String {
+        format!("{}:{}{}", self.service, self.port, suffix(self.kind))
+    }
+
+    /// The one that comes before all others of a Service.
+    pub fn first_of(service: &Name) -> Self {
+        Self { service: service.clone(), port: 0, kind: RouteKind::Grpc }
+    }
+}
+
 /// Who refers to a backend.
 #[derive(Clone, Copy, Debug)]
 pub struct Referrer<'a> {
@@ -56,6 +68,11 @@ pub fn id(reference: &HttpBackendRef, from: Referrer<'_>) -> String {
     format!("{namespace}/{}:{}{}", reference.name, reference.port.unwrap_or_default(), suffix(from.kind))
 }
 
+/// The Service that a reference names, if it names one.
+pub fn service_of(reference: &HttpBackendRef, from: Referrer<'_>) -> Name {
+    Name::new(reference.namespace.as_deref().unwrap_or(from.namespace), &reference.name)
+}
+
 /// Resolves a reference of a route, or says as a condition why it cannot be used. Permission is asked
 /// for before existence, so that a route cannot find out what exists in another namespace.
 pub fn resolve(reference: &HttpBackendRef, from: Referrer<'_>, objects: &Objects) -> Result<ServiceRef, Condition> {
@@ -66,7 +83,7 @@ pub fn resolve(reference: &HttpBackendRef, from: Referrer<'_>, objects: &Objects
         let shown = if group.is_empty() { "core" } else { group };
         return no("InvalidKind", format!("backends of kind {kind} in group {shown} are not supported; Service is"));
     }
-    let service = Name::new(reference.namespace.as_deref().unwrap_or(from.namespace), &reference.name);
+    let service = service_of(reference, from);
     let route = From { group: GROUP, kind: from.kind.name(), namespace: from.namespace };
     let to = To { group, kind, namespace: &service.namespace, name: &service.name };
     if !reference::permitted(objects, route, to) {
@@ -114,7 +131,7 @@ pub fn backend(reference: &ServiceRef, policies: &Policies<'_>, objects: &Object
     endpoints.retain(|_, readiness| *readiness >= worst);
     let endpoint = |(address, readiness)| model::Endpoint { address, ready: readiness == Readiness::Ready };
     model::Backend {
-        id: format!("{}:{}{}", reference.service, reference.port, suffix(reference.kind)),
+        id: reference.id(),
         protocol: match (reference.kind, port.and_then(|port| port.app_protocol.as_deref())) {
             (RouteKind::Grpc, _) | (_, Some("kubernetes.io/h2c")) => Protocol::H2c,
             _ => Protocol::Http1,

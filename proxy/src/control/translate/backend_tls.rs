@@ -77,6 +77,11 @@ impl<'a> Policies<'a> {
         }
     }
 
+    /// The Services that policies are for.
+    pub fn targets(&self) -> BTreeSet<Name> {
+        self.governing.keys().map(|(service, _)| service.clone()).collect()
+    }
+
     /// The policy that governs a port of a Service.
     pub fn of_port(&self, service: &Name, port: Option<&str>) -> Option<&'a Name> {
         let of = |port| self.governing.get(&(service.clone(), port)).copied();

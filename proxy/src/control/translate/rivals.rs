@@ -5,6 +5,7 @@ use std::collections::BTreeMap;
 
 use crate::control::{
     objects::{AnyRoute, Name, Objects, RouteKind, RouteName},
+    shared_map::SharedMap,
     translate::{
         conditions::{ACCEPTED, Condition},
         gateway::GatewayPlan,
@@ -60,6 +61,15 @@ fn is_exact(hostnames: &[String]) -> bool {
     !hostnames.is_empty() && hostnames.iter().all(|name| !name.starts_with('*'))
 }
 
+/// The kind whose routes may want the same hosts. Listeners of the others take no second kind.
+pub fn rival(kind: RouteKind) -> Option<RouteKind> {
+    match kind {
+        RouteKind::Grpc => Some(RouteKind::Http),
+        RouteKind::Http => Some(RouteKind::Grpc),
+        RouteKind::Tcp | RouteKind::Tls | RouteKind::Udp => None,
+    }
+}
+
 impl Rivals {
     /// Of the places that a route wants, those where no route of the other kind that has been admitted before shares a
     /// host with it.
@@ -68,14 +78,9 @@ impl Rivals {
         route: &RouteName,
         hostnames: &[String],
         places: Vec<Place>,
-        gateways: &BTreeMap<Name, GatewayPlan>,
+        gateways: &SharedMap<Name, GatewayPlan>,
     ) -> Result<Vec<Place>, Condition> {
-        let rival = match route.kind {
-            RouteKind::Grpc => RouteKind::Http,
-            RouteKind::Http => RouteKind::Grpc,
-            // Their listeners take no other kind.
-            RouteKind::Tcp | RouteKind::Tls | RouteKind::Udp => return Ok(places),
-        };
+        let Some(rival) = rival(route.kind) else { return Ok(places) };
         let mut older = None;
         let mut admitted = Vec::with_capacity(places.len());
         for place in places {

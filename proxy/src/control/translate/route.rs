@@ -1,13 +1,14 @@
 //! Routes of all kinds: which listeners they are attached to, their backends, and what their status says. The rules are
 //! each kind's own.
 
-use std::collections::{BTreeMap, BTreeSet};
+use std::collections::BTreeSet;
 
 use sluice_gateway_types::{GROUP, HttpBackendRef, ParentReference, RouteFilter, ValueMatch};
 use sluice_proxy_core::{model, table};
 
 use crate::control::{
     objects::{AnyRoute, Name, Objects, RouteName},
+    shared_map::SharedMap,
     translate::{
         backend::{self, Referrer, ServiceRef},
         conditions::{ACCEPTED, Condition},
@@ -46,10 +47,37 @@ pub struct Outcome {
     pub plan: RoutePlan,
     /// What data planes serve; none when it is attached nowhere.
     pub resource: Option<model::Route>,
-    /// The Services that the resource names.
+    /// What it has to do with.
+    pub reach: Reach,
+}
+
+/// What a route has to do with. When one of these changes, so may what it comes to; when it changes, so may these.
+#[derive(Clone, Debug, Default, PartialEq)]
+pub struct Reach {
+    /// Its host names in lower case.
+    pub hostnames: Vec<String>,
+    /// The listeners that would take it, were there no older rival.
+    pub wanted: BTreeSet<Place>,
+    /// The listeners that it is attached to.
+    pub attached: BTreeSet<Place>,
+    /// The Services that it names, whether it may use them or not.
+    pub named: BTreeSet<Name>,
+    /// The Services that it can use.
     pub backends: BTreeSet<ServiceRef>,
+    /// Whether data planes serve it.
+    pub served: bool,
+}
+
+impl Reach {
+    /// The backends that data planes need for it.
+    pub fn used(&self) -> impl Iterator<Item = &ServiceRef> {
+        self.backends.iter().filter(|_| self.served)
+    }
+
     /// The Gateways that it is attached to.
-    pub gateways: BTreeSet<Name>,
+    pub fn gateways(&self) -> BTreeSet<Name> {
+        self.attached.iter().map(|(gateway, _)| gateway.clone()).collect()
+    }
 }
 
 /// The rules of a route with what they refer to.
@@ -60,6 +88,7 @@ pub struct Rules<'a> {
     pub sessions: session::Owner,
     /// The rules so far.
     pub list: Vec<model::Rule>,
+    named: BTreeSet<Name>,
     backends: BTreeSet<ServiceRef>,
     resolved: Condition,
     /// Why the first rule that cannot be served as it is written is answered 500.
@@ -73,6 +102,7 @@ impl<'a> Rules<'a> {
             objects,
             sessions,
             list: vec![],
+            named: BTreeSet::new(),
             backends: BTreeSet::new(),
             resolved: Condition::resolved(),
             unsupported: None,
@@ -95,6 +125,7 @@ impl<'a> Rules<'a> {
 
     /// Notes a reference to a backend; returns whether it can be used.
     fn refer(&mut self, reference: &HttpBackendRef) -> bool {
+        self.named.insert(backend::service_of(reference, self.from));
         let resolved = backend::resolve(reference, self.from, self.objects);
         let valid = resolved.is_ok();
         match resolved {
@@ -154,10 +185,10 @@ impl<'a> Rules<'a> {
     }
 }
 
-/// Translates a route and counts it at the listeners that it is attached to.
+/// Translates a route.
 pub fn plan(
     route: AnyRoute<'_>,
-    gateways: &mut BTreeMap<Name, GatewayPlan>,
+    gateways: &SharedMap<Name, GatewayPlan>,
     rivals: &mut Rivals,
     objects: &Objects,
 ) -> Outcome {
@@ -167,70 +198,69 @@ pub fn plan(
         route.parent_refs().iter().filter(|p| Parent::find(p, &name.name, gateways, objects).is_some()).collect();
     if parents.is_empty() || route.metadata().deletion_timestamp.is_some() {
         let plan = RoutePlan { generation, parents: vec![] };
-        return Outcome { plan, resource: None, backends: BTreeSet::new(), gateways: BTreeSet::new() };
+        return Outcome { plan, resource: None, reach: Reach::default() };
     }
     let mut resource = skeleton(route, &name);
-    let (refusal, unsupported, resolved, backends) = match rules(route, &name, objects) {
-        Ok(found) => {
-            resource.rules = found.list;
-            (check(&resource).err(), found.unsupported, found.resolved, found.backends)
+    let mut reach = Reach { hostnames: resource.hostnames.clone(), ..Reach::default() };
+    let from = Referrer { kind: name.kind, namespace: &name.name.namespace };
+    let mut rules = Rules::new(from, session::Owner::new(&name, route.metadata()), objects);
+    let translated = translate_rules(route, &mut rules);
+    reach.named = rules.named;
+    let (refusal, unsupported, resolved) = match translated {
+        Ok(()) => {
+            (resource.rules, reach.backends) = (rules.list, rules.backends);
+            (check(&resource).err(), rules.unsupported, rules.resolved)
         }
-        Err(refusal) => (Some(refusal), None, Condition::resolved(), BTreeSet::new()),
+        Err(refusal) => (Some(refusal), None, Condition::resolved()),
     };
     let refused = |refusal: &Refusal| Condition::no(ACCEPTED, refusal.reason, refusal.message.clone());
-    let mut attached = BTreeSet::new();
     let mut plans = Vec::with_capacity(parents.len());
     for parent in parents {
         let outcome = attach(parent, &name, &resource.hostnames, gateways, objects);
         let accepted = match (&refusal, outcome) {
             (_, Err(condition)) => condition,
             (Some(refusal), Ok(_)) => refused(refusal),
-            (None, Ok(places)) => match rivals.admit(&name, &resource.hostnames, places, gateways) {
-                Ok(places) => {
-                    attached.extend(places);
-                    // Its other rules are served all the same.
-                    unsupported.as_ref().map_or_else(Condition::accepted, refused)
+            (None, Ok(places)) => {
+                reach.wanted.extend(places.iter().cloned());
+                match rivals.admit(&name, &resource.hostnames, places, gateways) {
+                    Ok(places) => {
+                        reach.attached.extend(places);
+                        // Its other rules are served all the same.
+                        unsupported.as_ref().map_or_else(Condition::accepted, refused)
+                    }
+                    Err(condition) => condition,
                 }
-                Err(condition) => condition,
-            },
+            }
         };
         plans.push(ParentPlan { parent: parent.clone(), accepted, resolved: resolved.clone() });
     }
-    resource.listeners = count(&attached, gateways);
-    let resource = Some(resource).filter(|resource| !resource.listeners.is_empty());
-    let gateways = attached.into_iter().map(|(gateway, _)| gateway).collect();
-    Outcome { plan: RoutePlan { generation, parents: plans }, resource, backends, gateways }
+    resource.listeners = served(&reach.attached, gateways);
+    reach.served = !resource.listeners.is_empty();
+    let resource = Some(resource).filter(|_| reach.served);
+    Outcome { plan: RoutePlan { generation, parents: plans }, resource, reach }
 }
 
-fn rules<'a>(route: AnyRoute<'_>, name: &'a RouteName, objects: &'a Objects) -> Result<Rules<'a>, Refusal> {
-    let sessions = session::Owner::new(name, route.metadata());
-    let mut found = Rules::new(Referrer { kind: name.kind, namespace: &name.name.namespace }, sessions, objects);
+fn translate_rules(route: AnyRoute<'_>, found: &mut Rules<'_>) -> Result<(), Refusal> {
+    let kind = route.kind();
     match route {
-        AnyRoute::Grpc(route) => grpc::rules(&route.spec, &mut found)?,
-        AnyRoute::Http(route) => http::rules(&route.spec, &mut found)?,
-        AnyRoute::Tcp(route) => l4::rules(&route.spec.rules, name.kind, &mut found)?,
+        AnyRoute::Grpc(route) => grpc::rules(&route.spec, found),
+        AnyRoute::Http(route) => http::rules(&route.spec, found),
+        AnyRoute::Tcp(route) => l4::rules(&route.spec.rules, kind, found),
         AnyRoute::Tls(route) => {
             l4::named(&route.spec.hostnames)?;
-            l4::rules(&route.spec.rules, name.kind, &mut found)?;
+            l4::rules(&route.spec.rules, kind, found)
         }
-        AnyRoute::Udp(route) => l4::rules(&route.spec.rules, name.kind, &mut found)?,
+        AnyRoute::Udp(route) => l4::rules(&route.spec.rules, kind, found),
     }
-    Ok(found)
 }
 
 /// A listener: its Gateway and its place in it.
 pub type Place = (Name, usize);
 
-/// Counts the route at each listener once, and returns the ids of those that are served.
-fn count(attached: &BTreeSet<Place>, gateways: &mut BTreeMap<Name, GatewayPlan>) -> Vec<String> {
-    let mut served = Vec::new();
-    for (gateway, index) in attached {
-        if let Some(listener) = gateways.get_mut(gateway).and_then(|plan| plan.listeners.get_mut(*index)) {
-            listener.attached += 1;
-            served.extend(listener.resource.as_ref().map(|resource| resource.id.clone()));
-        }
-    }
-    served
+/// The ids of those listeners that are served.
+fn served(attached: &BTreeSet<Place>, gateways: &SharedMap<Name, GatewayPlan>) -> Vec<String> {
+    let listeners = attached.iter().filter_map(|(gateway, index)| gateways.get(gateway)?.listeners.get(*index));
+    listeners.filter_map(|listener| Some(listener.resource.as_ref()?.id.clone())).collect()
 }
 
 /// Whose listeners a parent reference means: those of a Gateway of ours, or of one of its ListenerSets.
@@ -244,7 +274,7 @@ impl Parent {
     fn find(
         parent: &ParentReference,
         route: &Name,
-        gateways: &BTreeMap<Name, GatewayPlan>,
+        gateways: &SharedMap<Name, GatewayPlan>,
         objects: &Objects,
     ) -> Option<Self> {
         let name = Name::of_parent(parent, &route.namespace);
@@ -264,7 +294,7 @@ fn attach(
     parent: &ParentReference,
     route: &RouteName,
     hostnames: &[String],
-    gateways: &BTreeMap<Name, GatewayPlan>,
+    gateways: &SharedMap<Name, GatewayPlan>,
     objects: &Objects,
 ) -> Result<Vec<Place>, Condition> {
     let no = |reason, message: &str| Condition::no(ACCEPTED, reason, message);

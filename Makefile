@@ -150,7 +150,7 @@ bench: setup ## processor time per request beside nginx, HAProxy and Envoy (abou
 
 .PHONY: generate
 generate: ## write the generated files: CRD, install manifest, page of metrics
-	@cargo run -q -p sluice-crds --bin crdgen > crds/yaml/rollouts.sluice.dev.yaml
+	@cargo run -q -p sluice-crds --bin crdgen crds/yaml
 	@cargo run -q -p sluice-install --bin sluice-install > install/install.yaml
 	@cargo run -q -p sluice-signals --bin sluice-metrics > docs/metrics.md
 

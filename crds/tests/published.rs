@@ -6,22 +6,31 @@
 use std::{fs, path::Path};
 
 use k8s_openapi::apiextensions_apiserver::pkg::apis::apiextensions::v1::{
-    CustomResourceDefinitionVersion, JSONSchemaProps, JSONSchemaPropsOrArray,
+    CustomResourceDefinition, CustomResourceDefinitionVersion, JSONSchemaProps, JSONSchemaPropsOrArray,
 };
-use sluice_crds::{Rollout, crd_yaml, quantity::parse_duration_ms};
+use sluice_crds::{Rollout, crd_yaml, definitions, quantity::parse_duration_ms};
 use sluice_signals::DURATION_BOUNDS_MS;
 
-fn version() -> CustomResourceDefinitionVersion {
-    Rollout::crd().spec.versions.remove(0)
+fn version(mut definition: CustomResourceDefinition) -> CustomResourceDefinitionVersion {
+    definition.spec.versions.remove(0)
 }
 
-fn schema() -> JSONSchemaProps {
-    version().schema.unwrap().open_api_v3_schema.unwrap()
+/// The plural and the schema of each kind.
+fn schemas() -> Vec<(String, JSONSchemaProps)> {
+    let schema = |definition: CustomResourceDefinition| {
+        let plural = definition.spec.names.plural.clone();
+        (plural, version(definition).schema.unwrap().open_api_v3_schema.unwrap())
+    };
+    definitions().into_iter().map(schema).collect()
 }
 
-/// The schema of a field, as `kubectl explain` names it.
+/// The schema of a field of a Rollout, as `kubectl explain` names it.
 fn field(path: &str) -> JSONSchemaProps {
-    path.split('.').fold(schema(), |schema, name| {
+    field_of(schemas().remove(0).1, path)
+}
+
+fn field_of(schema: JSONSchemaProps, path: &str) -> JSONSchemaProps {
+    path.split('.').fold(schema, |schema, name| {
         let schema = items(&schema).cloned().unwrap_or(schema);
         schema.properties.unwrap().remove(name).unwrap_or_else(|| panic!("{path}: no {name}"))
     })
@@ -48,31 +57,38 @@ fn walk(path: &str, schema: &JSONSchemaProps, look: &mut impl FnMut(&str, &JSONS
 
 #[test]
 fn the_committed_yaml_is_current() {
-    let path = Path::new(env!("CARGO_MANIFEST_DIR")).join("yaml/rollouts.sluice.dev.yaml");
-    let committed = fs::read_to_string(path).unwrap();
-    assert!(committed == crd_yaml().unwrap(), "crds/yaml/rollouts.sluice.dev.yaml is stale: run `make generate`");
+    for definition in definitions() {
+        let name = definition.metadata.name.clone().unwrap();
+        let path = Path::new(env!("CARGO_MANIFEST_DIR")).join(format!("yaml/{name}.yaml"));
+        let committed = fs::read_to_string(path).unwrap_or_default();
+        assert!(committed == crd_yaml(&definition).unwrap(), "crds/yaml/{name}.yaml is stale: run `make generate`");
+    }
 }
 
 #[test]
 fn every_field_is_explained() {
     let mut missing = Vec::new();
-    walk("rollout", &schema(), &mut |path, field| {
-        if field.description.as_deref().is_none_or(|text| text.trim().len() < 10) {
-            missing.push(path.to_owned());
-        }
-    });
+    for (kind, schema) in schemas() {
+        walk(&kind, &schema, &mut |path, field| {
+            if field.description.as_deref().is_none_or(|text| text.trim().len() < 10) {
+                missing.push(path.to_owned());
+            }
+        });
+    }
     assert_eq!(missing, Vec::<String>::new());
 }
 
 #[test]
 fn an_optional_field_of_the_spec_says_its_default() {
     let mut missing = Vec::new();
-    walk("rollout.spec", &field("spec"), &mut |path, field| {
-        let text = field.description.clone().unwrap_or_default().to_lowercase();
-        if field.default.is_some() && !text.contains("default") {
-            missing.push(path.to_owned());
-        }
-    });
+    for (kind, schema) in schemas() {
+        walk(&kind, &field_of(schema, "spec"), &mut |path, field| {
+            let text = field.description.clone().unwrap_or_default().to_lowercase();
+            if field.default.is_some() && !text.contains("default") {
+                missing.push(path.to_owned());
+            }
+        });
+    }
     assert_eq!(missing, Vec::<String>::new());
 }
 
@@ -80,12 +96,17 @@ fn an_optional_field_of_the_spec_says_its_default() {
 #[test]
 fn every_list_and_text_of_the_spec_is_bounded() {
     let mut unbounded = Vec::new();
-    for part in ["spec", "operation"] {
-        walk(part, &field(part), &mut |path, field| match field.type_.as_deref() {
-            Some("array") if field.max_items.is_none() => unbounded.push(path.to_owned()),
-            Some("string") if field.max_length.is_none() && field.enum_.is_none() => unbounded.push(path.to_owned()),
-            _ => {}
-        });
+    for (kind, schema) in schemas() {
+        let written = schema.properties.iter().flatten().filter(|(part, _)| ["spec", "operation"].contains(&&***part));
+        for (part, schema) in written {
+            walk(&format!("{kind}.{part}"), schema, &mut |path, field| match field.type_.as_deref() {
+                Some("array") if field.max_items.is_none() => unbounded.push(path.to_owned()),
+                Some("string") if field.max_length.is_none() && field.enum_.is_none() => {
+                    unbounded.push(path.to_owned());
+                }
+                _ => {}
+            });
+        }
     }
     assert_eq!(unbounded, Vec::<String>::new());
 }
@@ -93,21 +114,25 @@ fn every_list_and_text_of_the_spec_is_bounded() {
 /// `has()` sees a null in a nullable field.
 #[test]
 fn no_field_is_nullable() {
-    walk("rollout", &schema(), &mut |path, field| assert_eq!(field.nullable, None, "{path}"));
+    for (kind, schema) in schemas() {
+        walk(&kind, &schema, &mut |path, field| assert_eq!(field.nullable, None, "{path}"));
+    }
 }
 
 #[test]
 fn every_rule_has_a_message() {
-    let mut rules = 0;
-    let mut check = |path: &str, schema: &JSONSchemaProps| {
-        for rule in schema.x_kubernetes_validations.iter().flatten() {
-            rules += 1;
-            assert!(rule.message.is_some() || rule.message_expression.is_some(), "{path}: {}", rule.rule);
-        }
-    };
-    check("rollout", &schema());
-    walk("rollout", &schema(), &mut check);
-    assert!(rules >= 10, "only {rules} rules were found");
+    for (kind, schema) in schemas() {
+        let mut rules = 0;
+        let mut check = |path: &str, schema: &JSONSchemaProps| {
+            for rule in schema.x_kubernetes_validations.iter().flatten() {
+                rules += 1;
+                assert!(rule.message.is_some() || rule.message_expression.is_some(), "{path}: {}", rule.rule);
+            }
+        };
+        check(&kind, &schema);
+        walk(&kind, &schema, &mut check);
+        assert!(rules > 0, "{kind}: no rules were found");
+    }
 }
 
 #[test]
@@ -122,10 +147,13 @@ fn the_object_is_named_listed_and_selected_as_documented() {
     let crd = Rollout::crd();
     assert_eq!(crd.spec.names.short_names, Some(vec!["slr".to_owned()]));
     assert_eq!(crd.spec.names.categories, Some(vec!["sluice".to_owned()]));
-    let version = version();
+    let version = version(crd);
     let columns: Vec<_> = version.additional_printer_columns.iter().flatten().map(|column| &*column.name).collect();
     assert_eq!(columns, ["PHASE", "STEP", "WEIGHT", "REASON", "AGE", "STABLE", "CANARY", "NEXT", "MESSAGE"]);
     assert_eq!(version.selectable_fields.unwrap()[0].json_path, ".status.phase");
     assert!(version.subresources.unwrap().status.is_some());
-    assert_eq!(schema().properties.unwrap().into_keys().collect::<Vec<_>>(), ["operation", "spec", "status"]);
+    assert_eq!(
+        schemas().remove(0).1.properties.unwrap().into_keys().collect::<Vec<_>>(),
+        ["operation", "spec", "status"]
+    );
 }

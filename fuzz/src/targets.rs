@@ -4,6 +4,7 @@ mod configuration;
 mod framing;
 mod matching;
 mod quantities;
+mod sessions;
 
 /// A function of bytes that panics when a promise is broken.
 #[derive(Clone, Copy, Debug)]
@@ -19,7 +20,7 @@ pub struct Target {
 }
 
 /// All of them, by name.
-pub const TARGETS: [Target; 10] = [
+pub const TARGETS: [Target; 11] = [
     Target { name: "edits", run: matching::edits, words: matching::EDIT_WORDS, longest: 256 },
     Target { name: "framing", run: framing::framing, words: framing::WORDS, longest: 2048 },
     Target { name: "hosts", run: matching::hosts, words: &[".", "*.", ":80", "[::1]", "a.test", "\n"], longest: 256 },
@@ -34,6 +35,7 @@ pub const TARGETS: [Target; 10] = [
     Target { name: "queries", run: matching::queries, words: &["&", "=", "%2", "+", "%C3%A9", "\n"], longest: 256 },
     Target { name: "requests", run: framing::requests, words: framing::WORDS, longest: 2048 },
     Target { name: "rollouts", run: configuration::rollouts, words: configuration::ROLLOUT_WORDS, longest: 4096 },
+    Target { name: "tokens", run: sessions::tokens, words: sessions::WORDS, longest: 512 },
     Target { name: "updates", run: configuration::updates, words: configuration::UPDATE_WORDS, longest: 4096 },
 ];
 

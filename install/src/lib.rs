@@ -28,7 +28,10 @@ const MAX_ROUTES: usize = 16;
 
 /// The manifest, with images of this tag.
 pub fn manifest(tag: &str) -> Result<String, YamlError> {
-    let mut documents = vec![include_str!("../templates/namespace.yaml").to_owned(), sluice_crds::crd_yaml()?];
+    let mut documents = vec![include_str!("../templates/namespace.yaml").to_owned()];
+    for definition in sluice_crds::definitions() {
+        documents.push(sluice_crds::crd_yaml(&definition)?);
+    }
     documents.push(include_str!("../templates/service-accounts.yaml").to_owned());
     documents.extend(rbac::documents());
     // Before the operator: what it adopts is held back from the first moment.

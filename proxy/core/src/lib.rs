@@ -10,6 +10,7 @@
 //! ```
 #![forbid(unsafe_code)]
 
+pub mod balance;
 pub mod cells;
 pub mod filter;
 pub mod forward;
@@ -18,6 +19,7 @@ pub mod grpc;
 pub mod health;
 pub mod matching;
 pub mod model;
+pub mod outlier;
 pub mod pick;
 pub mod retry;
 pub mod session;

@@ -77,6 +77,14 @@ pub const LIMIT_HITS: Series = Series {
     help: "How often a client was turned away at a limit (docs/proxy-limits.md)",
 };
 
+/// Endpoints that were left out.
+pub const EJECTIONS: Series = Series {
+    name: "sluice_proxy_ejections_total",
+    kind: Kind::Counter,
+    labels: &[],
+    help: "How often a worker left out an endpoint because it failed (docs/proxy-backends.md)",
+};
+
 /// Live connections of clients.
 pub const CONNECTIONS: Series =
     Series { name: "sluice_proxy_connections", kind: Kind::Gauge, labels: &[], help: "Connections of clients" };
@@ -114,7 +122,7 @@ pub const CPU_SECONDS: Series = Series {
 };
 
 /// Every family, in the order of export.
-pub const SERIES: [&Series; 14] = [
+pub const SERIES: [&Series; 15] = [
     &REQUESTS,
     &REQUEST_DURATION,
     &IN_FLIGHT,
@@ -122,6 +130,7 @@ pub const SERIES: [&Series; 14] = [
     &DISRUPTIONS,
     &PASSAGES,
     &PASSAGE_BYTES,
+    &EJECTIONS,
     &FLOWS_EVICTED,
     &LIMIT_HITS,
     &CONNECTIONS,

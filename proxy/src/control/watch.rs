@@ -26,6 +26,7 @@ use kube::{
     },
 };
 use serde::de::DeserializeOwned;
+use sluice_crds::BackendTrafficPolicy;
 use sluice_gateway_types::{
     BackendTlsPolicy, Gateway, GatewayClass, GrpcRoute, HttpRoute, ListenerSet, ReferenceGrant, TcpRoute, TlsRoute,
     UdpRoute,
@@ -50,6 +51,7 @@ const TIMEOUT_SECONDS: u32 = 30;
 pub struct Caches {
     namespace: String,
     backend_tls_policies: Optional<BackendTlsPolicy>,
+    backend_traffic_policies: Optional<BackendTrafficPolicy>,
     classes: Store<DeserializeGuard<GatewayClass>>,
     gateways: Store<DeserializeGuard<Gateway>>,
     grpc_routes: Optional<GrpcRoute>,
@@ -108,6 +110,7 @@ impl Caches {
         let caches = Self {
             namespace: namespace.to_owned(),
             backend_tls_policies: Optional::start(Api::all(all.clone()), &signs),
+            backend_traffic_policies: Optional::start(Api::all(all.clone()), &signs),
             classes: cache(Api::all(all.clone()), &signs),
             gateways: cache(Api::all(all.clone()), &signs),
             grpc_routes: Optional::start(Api::all(all.clone()), &signs),
@@ -140,6 +143,7 @@ impl Caches {
         )?;
         tokio::try_join!(
             self.backend_tls_policies.wait(),
+            self.backend_traffic_policies.wait(),
             self.grpc_routes.wait(),
             self.listener_sets.wait(),
             self.tcp_routes.wait(),
@@ -153,6 +157,7 @@ impl Caches {
     pub fn parents(&self) -> Objects {
         Objects {
             backend_tls_policies: by_name(readable(&self.backend_tls_policies.store)),
+            backend_traffic_policies: by_name(readable(&self.backend_traffic_policies.store)),
             classes: readable(&self.classes),
             gateways: by_name(readable(&self.gateways)),
             listener_sets: by_name(readable(&self.listener_sets.store)),

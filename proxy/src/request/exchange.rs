@@ -100,10 +100,10 @@ pub(super) async fn exchange(
         let Some(endpoint) = sending.choose(worker, upstream, refusal).await else { break };
         sending.last = Some(endpoint.target.address);
         let leased = if sending.websocket {
-            endpoint.lease_for_upgrade(worker.now()).await
+            endpoint.lease_for_upgrade(upstream, worker.now()).await
         } else {
             // What closed one idle connection has most likely closed the others.
-            endpoint.lease(stale > 0, worker.now()).await
+            endpoint.lease(upstream, stale > 0, worker.now()).await
         };
         let mut lease = match leased {
             Ok(lease) => lease,

@@ -12,9 +12,9 @@ mod exchange;
 pub(crate) mod failure;
 pub(crate) mod mirror;
 mod response;
+mod session;
 pub(crate) mod tally;
 mod tries;
-mod visit;
 
 use std::convert::Infallible;
 use std::rc::Rc;
@@ -34,8 +34,8 @@ use body::RequestBody;
 use failure::Failure;
 use mirror::Copies;
 use response::ResponseBody;
+use session::Visiting;
 use tally::{Ending, Tally};
-use visit::Visiting;
 
 /// Answers one request. There is always an answer.
 pub(crate) async fn handle(
@@ -153,8 +153,8 @@ async fn forward_to(
         body.progress().take_time();
     }
     let upstream = snapshot.upstream(arm, matched.identity.map(|id| &**id));
-    let visit = rule.session.as_deref().map(|session| Visiting::begin(session, &head.headers));
-    let wishes = visit.as_ref().and_then(|visit| visit.wishes(arm));
+    let visiting = rule.session.as_deref().map(|session| Visiting::begin(session, &head.headers));
+    let wishes = session::wishes(visiting.as_ref(), arm, upstream.ok(), &head.headers, &open.connection.client);
     let websocket = upstream.is_ok_and(|upstream| upstream.backend.protocol == Protocol::Http1)
         && forward::asks_for_websocket(head);
     forward::prepare_request(head, &open.connection.client, open.connection.scheme(), !body.is_end_stream());
@@ -190,7 +190,7 @@ async fn forward_to(
     }
     parts.version = Version::HTTP_11;
     forward::remove_hop_by_hop(&mut parts.headers);
-    let told = visit.and_then(|visit| visit.end(open, arm, exchange.lease.target().address));
+    let told = visiting.and_then(|visiting| visiting.end(open, arm, exchange.lease.target().address));
     if parts.status == StatusCode::SWITCHING_PROTOCOLS {
         // The request is done, for whoever counts it: how long people talk is not how long an answer takes.
         drop(tally);

@@ -27,6 +27,7 @@ pub(super) struct Exported {
     backends: BTreeMap<SeriesKey, CellTotals>,
     connections: u64,
     evicted: u64,
+    ejections: u64,
     /// How often each limit was met.
     hits: [u64; Limit::ALL.len()],
     update: u64,
@@ -41,6 +42,7 @@ pub(super) fn text(plane: &Plane) -> String {
         backends: plane.accounts.borrow().series(&plane.cells.borrow()),
         connections: plane.connections() as u64,
         evicted: plane.evicted_flows(),
+        ejections: plane.ejections(),
         hits: Limit::ALL.map(|limit| plane.hits(limit)),
         update: plane.update.get(),
         resident,
@@ -67,6 +69,7 @@ impl Collector for Exported {
         self.encode_backends(&mut encoder, &signals::DISRUPTIONS, |totals| totals.disruptions)?;
         self.encode_backends(&mut encoder, &signals::PASSAGES, CellTotals::open)?;
         self.encode_bytes(&mut encoder)?;
+        describe(&mut encoder, &signals::EJECTIONS)?.encode_counter::<NoLabelSet, _, u64>(&self.ejections, None)?;
         describe(&mut encoder, &signals::FLOWS_EVICTED)?.encode_counter::<NoLabelSet, _, u64>(&self.evicted, None)?;
         self.encode_hits(&mut encoder)?;
         describe(&mut encoder, &signals::CONNECTIONS)?.encode_gauge(&self.connections)?;

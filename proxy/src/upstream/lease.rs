@@ -40,6 +40,7 @@ pub(super) struct Stream {
 impl Stream {
     pub(super) fn new(shared: Rc<Shared>) -> Self {
         shared.streams.set(shared.streams.get() + 1);
+        shared.served.set(shared.served.get().saturating_add(1));
         Self { shared }
     }
 }

@@ -26,8 +26,8 @@ use crate::control::{
     translate::{
         Translation,
         backend::{self, ServiceRef},
-        backend_tls::Policies,
         host,
+        policy::Policies,
         rivals::{self, Rivals},
         route::{self, Place, Reach},
         whole,

@@ -126,7 +126,7 @@ impl Proxy {
 
     pub(super) fn endpoints(&self, name: &str, protocol: Protocol, addresses: &[SocketAddr]) {
         let endpoints = addresses.iter().map(|address| Endpoint { address: *address, ready: true }).collect();
-        self.put(Resource::Backend(Backend { id: name.into(), protocol, tls: None, endpoints }));
+        self.put(Resource::Backend(Backend::new(name, protocol, endpoints)));
     }
 
     /// Serves what was put; returns when every worker does.

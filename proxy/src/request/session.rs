@@ -9,7 +9,7 @@ use sluice_proxy_core::session::{Answered, Session, Visit};
 use sluice_proxy_core::table::Arm;
 
 use crate::serve::connection::Open;
-use crate::upstream::Wishes;
+use crate::upstream::{Upstream, Wishes};
 
 /// A session while its request is served. Boxed: most rules have none, and their requests are to be no larger for it.
 pub(super) struct Visiting<'a>(Box<(&'a Session, Visit, u32)>);
@@ -21,18 +21,26 @@ impl<'a> Visiting<'a> {
         Self(Box::new((session, session.read(headers, now), now)))
     }
 
-    /// That its client finds where it was at a backend.
-    pub(super) fn wishes(&self, arm: &Arm) -> Option<Box<Wishes>> {
-        let kept = self.0.1.endpoint(&arm.backend)?;
-        Some(Box::new(Wishes { kept: Some(kept) }))
-    }
-
     /// What tells the client where it has been, if it does not know.
     pub(super) fn end(self, open: &Open, arm: &Arm, address: SocketAddr) -> Option<(HeaderName, HeaderValue)> {
         let (session, visit, now) = *self.0;
         let secure = open.connection.scheme() == Scheme::Https;
         session.tell(visit, Answered { backend: &arm.backend, address, secure }, now)
     }
+}
+
+/// What a request asks of the choice of its endpoint; nothing, as most do, where there is no session that it comes back to
+/// and nothing that its backend spreads requests by. Boxed for the same reason.
+pub(super) fn wishes(
+    visiting: Option<&Visiting<'_>>,
+    arm: &Arm,
+    upstream: Option<Upstream<'_>>,
+    headers: &HeaderMap,
+    client: &HeaderValue,
+) -> Option<Box<Wishes>> {
+    let kept = visiting.and_then(|visiting| visiting.0.1.endpoint(&arm.backend));
+    let key = upstream.and_then(|upstream| upstream.backend.traffic.as_ref()?.key(Some(headers), client.as_bytes()));
+    (kept.is_some() || key.is_some()).then(|| Box::new(Wishes { kept, key }))
 }
 
 /// Since the epoch.

@@ -297,9 +297,9 @@ endpoints:
     fn hints_that_every_ready_endpoint_has_are_passed_on() {
         for (hints, expected) in [
             (["forZones: [{name: a}]", "forZones: [{name: a}, {name: b}]"], "zone/a: 1 2, zone/b: 2"),
-            (["forZones: [{name: a}], forNodes: [{name: n}]", "forZones: [{name: b}]"], "zone/a: 1, zone/b: 2"),
+            (["forZones: [{name: a}], forNodes: [{name: n1}]", "forZones: [{name: b}]"], "zone/a: 1, zone/b: 2"),
             (["forZones: [{name: a}]", ""], ""),
-            (["forNodes: [{name: n}]", "forNodes: [{name: m}]"], "node/m: 2, node/n: 1"),
+            (["forNodes: [{name: n1}]", "forNodes: [{name: m1}]"], "node/m1: 2, node/n1: 1"),
         ] {
             let [one, two] = hints;
             let text = format!(

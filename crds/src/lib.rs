@@ -4,6 +4,7 @@
 #![forbid(unsafe_code)]
 
 mod analysis;
+mod backend_traffic_policy;
 mod gateway_parameters;
 pub mod names;
 mod promotion;
@@ -14,6 +15,10 @@ mod status;
 mod strategy;
 
 pub use analysis::{Analysis, Compare, CompareTo, Metric, MetricBuiltin, Objective};
+pub use backend_traffic_policy::{
+    BackendTrafficPolicy, BackendTrafficPolicySpec, BackendTrafficPolicyStatus, Connections, ConsistentHash,
+    ConsistentHashType, LoadBalancing, LoadBalancingType, OutlierDetection, PolicyAncestor, ServiceTarget,
+};
 pub use gateway_parameters::{
     AccessLogParameters, ClientAddressParameters, CollectorReference, GatewayParameters, GatewayParametersSpec,
     LimitParameters, ProxyProtocolParameters, RequestIdParameters, Switch, TracingParameters,

@@ -8,7 +8,7 @@ use k8s_openapi::apiextensions_apiserver::pkg::apis::apiextensions::v1::{
 use kube::CustomResourceExt;
 
 use crate::{
-    GatewayParameters, Operation,
+    BackendTrafficPolicy, GatewayParameters, Operation,
     rollout::{Rollout, RolloutBase},
 };
 
@@ -30,6 +30,20 @@ impl Rollout {
 /// Error of [`crd_yaml`].
 pub use serde_saphyr::ser::Error as YamlError;
 
+impl BackendTrafficPolicy {
+    /// The CustomResourceDefinition.
+    pub fn definition() -> CustomResourceDefinition {
+        let mut crd = Self::crd();
+        // Policies that are for what they name, and for nothing below it (GEP-713).
+        let labels = crd.metadata.labels.get_or_insert_default();
+        labels.insert("gateway.networking.k8s.io/policy".to_owned(), "Direct".to_owned());
+        let roots =
+            crd.spec.versions.iter_mut().filter_map(|version| version.schema.as_mut()?.open_api_v3_schema.as_mut());
+        roots.for_each(tidy);
+        crd
+    }
+}
+
 impl GatewayParameters {
     /// The CustomResourceDefinition.
     pub fn definition() -> CustomResourceDefinition {
@@ -43,13 +57,18 @@ impl GatewayParameters {
 
 /// Every CustomResourceDefinition, in the order in which they are installed.
 pub fn definitions() -> Vec<CustomResourceDefinition> {
-    vec![Rollout::crd(), GatewayParameters::definition()]
+    vec![Rollout::crd(), BackendTrafficPolicy::definition(), GatewayParameters::definition()]
 }
 
 /// A CustomResourceDefinition as it is committed and installed.
 pub fn crd_yaml(definition: &CustomResourceDefinition) -> Result<String, YamlError> {
     let crd = serde_saphyr::to_string(definition)?;
     Ok(format!("# Generated from crds/src by `make generate`.\n{crd}"))
+}
+
+/// An object of any shape, which the API server keeps as it is.
+pub(crate) fn free_object(_: &mut schemars::SchemaGenerator) -> schemars::Schema {
+    schemars::json_schema!({ "type": "object", "x-kubernetes-preserve-unknown-fields": true })
 }
 
 /// The structural schema of [`Operation`], made as kube makes that of a spec.

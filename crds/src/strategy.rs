@@ -40,7 +40,8 @@ pub struct Canary {
     pub drain: String,
     /// The canary's pods differ from stable's in one label, so a policy that selects stable's pods by it does not select
     /// the canary's. `true` copies such NetworkPolicies for the time of a run; `false` holds the run before anything is
-    /// made, with reason CanaryNotCovered and the list. PodDisruptionBudgets and BackendTLSPolicies are copied in any case.
+    /// made, with reason CanaryNotCovered and the list. PodDisruptionBudgets, BackendTLSPolicies and
+    /// BackendTrafficPolicies are copied in any case.
     /// Default: false.
     #[serde(default)]
     pub mirror_policies: bool,

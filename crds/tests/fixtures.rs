@@ -10,7 +10,7 @@ use std::{
 
 use serde::{Serialize, de::DeserializeOwned};
 use serde_json::Value;
-use sluice_crds::{GatewayParameters, Rollout};
+use sluice_crds::{BackendTrafficPolicy, GatewayParameters, Rollout};
 
 fn files(folder: &str) -> Vec<PathBuf> {
     let folder = Path::new(env!("CARGO_MANIFEST_DIR")).join("tests").join(folder);
@@ -44,6 +44,7 @@ fn what_is_accepted_is_read_without_loss() {
         let text = fs::read_to_string(&file).unwrap();
         let written: Value = serde_saphyr::from_str(&text).unwrap();
         let read = match written["kind"].as_str().unwrap() {
+            "BackendTrafficPolicy" => read::<BackendTrafficPolicy>(&written),
             "GatewayParameters" => read::<GatewayParameters>(&written),
             _ => read::<Rollout>(&written),
         };

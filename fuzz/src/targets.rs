@@ -5,6 +5,7 @@ mod framing;
 mod matching;
 mod proxied;
 mod quantities;
+mod sessions;
 
 /// A function of bytes that panics when a promise is broken.
 #[derive(Clone, Copy, Debug)]
@@ -36,6 +37,7 @@ pub const TARGETS: [Target; 11] = [
     Target { name: "queries", run: matching::queries, words: &["&", "=", "%2", "+", "%C3%A9", "\n"], longest: 256 },
     Target { name: "requests", run: framing::requests, words: framing::WORDS, longest: 2048 },
     Target { name: "rollouts", run: configuration::rollouts, words: configuration::ROLLOUT_WORDS, longest: 4096 },
+    Target { name: "tokens", run: sessions::tokens, words: sessions::WORDS, longest: 512 },
     Target { name: "updates", run: configuration::updates, words: configuration::UPDATE_WORDS, longest: 4096 },
 ];
 

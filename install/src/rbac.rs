@@ -108,6 +108,12 @@ const OPERATOR: &[Rule] = &[
         &["get", "list", "create", "delete"],
         "copies those of the stable Service for the canary's",
     ),
+    rule(
+        "sluice.dev",
+        &["backendtrafficpolicies"],
+        &["get", "list", "create", "delete"],
+        "copies those of the stable Service for the canary's",
+    ),
     rule("security.istio.io", &["authorizationpolicies"], &["list"], "holds a run whose canary they would not select"),
     rule("monitoring.coreos.com", &["podmonitors"], &["list"], "holds a run whose canary they would not select"),
     rule(
@@ -169,6 +175,8 @@ const PROXY_CONTROLLER: &[Rule] = &[
         &["patch"],
         "what is served",
     ),
+    rule("sluice.dev", &["backendtrafficpolicies"], READ, "how requests are spread over endpoints"),
+    rule("sluice.dev", &["backendtrafficpolicies/status"], &["patch"], "what is served"),
     rule("sluice.dev", &["gatewayparameters"], WATCH, "what Gateways ask for beyond the Gateway API"),
     rule(GATEWAY, &["gatewayclasses"], &["patch"], "the finalizer that keeps a class while Gateways use it"),
     rule(GATEWAY, &["referencegrants"], WATCH, "whether a route may name what is in another namespace"),
@@ -225,9 +233,9 @@ const ROLES: &[Role] = &[
         subject: Subject::Aggregated("view"),
         rules: &[rule(
             "sluice.dev",
-            &["gatewayparameters", "rollouts"],
+            &["backendtrafficpolicies", "gatewayparameters", "rollouts"],
             READ,
-            "who may look at a namespace may look at its Rollouts, and at what its Gateways ask for",
+            "who may look at a namespace may look at its Rollouts and policies, and at what its Gateways ask for",
         )],
     },
     // The built-in admin contains edit.
@@ -240,6 +248,12 @@ const ROLES: &[Role] = &[
                 &["rollouts"],
                 &["create", "update", "patch", "delete", "deletecollection"],
                 "who may change a namespace's workloads may change its Rollouts",
+            ),
+            rule(
+                "sluice.dev",
+                &["backendtrafficpolicies"],
+                &["create", "update", "patch", "delete", "deletecollection"],
+                "who may change a namespace's Services may say how the proxy uses them",
             ),
             rule("sluice.dev", &["rollouts"], OPERATIONS, "and may use operations, each of which is a verb"),
         ],

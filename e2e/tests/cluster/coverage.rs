@@ -6,7 +6,7 @@ use anyhow::{Context, Result, ensure};
 use k8s_openapi::api::{networking::v1::NetworkPolicy, policy::v1::PodDisruptionBudget};
 use kube::{ResourceExt, api::ListParams};
 use serde_json::{Value, json};
-use sluice_crds::{Phase, RolloutStatus, names};
+use sluice_crds::{BackendTrafficPolicy, Phase, RolloutStatus, names};
 use sluice_e2e::{
     app::App,
     cluster::look_at,
@@ -28,6 +28,7 @@ async fn what_protects_stable_is_copied_for_a_run() -> Result<()> {
         let address = app.serve().await?;
         manifest::apply(&cluster.client, &protections(&app)).await?;
         says_why_it_is_not_in_force(&app).await?;
+        says_that_it_is_in_force(&app).await?;
         let load = app.load(address, 50.0)?;
         let follow = app.adopt().await?;
         ensure!(copies(&app).await?.is_empty(), "copies without a run: {:?}", copies(&app).await?);
@@ -36,7 +37,7 @@ async fn what_protects_stable_is_copied_for_a_run() -> Result<()> {
         follow.until_live("30%", DEADLINE).await?;
         let copied = copies(&app).await?;
         let canary = format!("{}{}", app.name, names::CANARY_SUFFIX);
-        let expected: Vec<_> = ["BackendTLSPolicy", "NetworkPolicy", "PodDisruptionBudget"]
+        let expected: Vec<_> = ["BackendTLSPolicy", "BackendTrafficPolicy", "NetworkPolicy", "PodDisruptionBudget"]
             .iter()
             .map(|kind| format!("{kind}/{canary}"))
             .collect();
@@ -92,7 +93,7 @@ async fn a_policy_on_one_rule_holds_a_run_that_would_copy_the_rule() -> Result<(
     .await
 }
 
-/// A budget, a network policy that lets everybody in, and a policy for TLS that names the stable Service.
+/// A budget, a network policy that lets everybody in, a policy for TLS that names the stable Service, and one for its endpoints.
 fn protections(app: &App) -> Vec<Value> {
     let metadata = json!({"name": app.name, "namespace": app.namespace});
     let pods = json!({"matchLabels": {"app": app.name}});
@@ -104,6 +105,8 @@ fn protections(app: &App) -> Vec<Value> {
         json!({"apiVersion": "gateway.networking.k8s.io/v1", "kind": "BackendTLSPolicy", "metadata": metadata,
             "spec": {"targetRefs": [{"group": "", "kind": "Service", "name": app.name, "sectionName": "unused"}],
                 "validation": {"hostname": "podinfo.example.com", "wellKnownCACertificates": "System"}}}),
+        json!({"apiVersion": "sluice.dev/v1alpha1", "kind": "BackendTrafficPolicy", "metadata": metadata,
+            "spec": {"targetRefs": [{"name": app.name}], "outlierDetection": {}}}),
     ]
 }
 
@@ -121,17 +124,34 @@ async fn says_why_it_is_not_in_force(app: &App) -> Result<()> {
     .await
 }
 
+/// And the author of the other policy that it is in force at the Gateway.
+async fn says_that_it_is_in_force(app: &App) -> Result<()> {
+    let policies = app.cluster.api::<BackendTrafficPolicy>(&app.namespace);
+    until("a policy that is in force", DEADLINE, async || {
+        look_at(&policies, &app.name, |policy| {
+            let ancestors = policy.status.clone().unwrap_or_default().ancestors;
+            let mut conditions = ancestors.iter().flat_map(|ancestor| &ancestor.conditions);
+            let holds = conditions.any(|said| said.type_ == "Accepted" && said.status == "True");
+            when(holds, || format!("{ancestors:?}"))
+        })
+        .await
+    })
+    .await
+}
+
 /// What the run has copied, as kind and name.
 async fn copies(app: &App) -> Result<Vec<String>> {
     let owned = ListParams::default().labels(&format!("{}={}", names::LABEL_OWNED_BY, app.name));
     let namespace = &app.namespace;
     let tls = app.cluster.gateway_api(namespace, "BackendTLSPolicy", "backendtlspolicies").list(&owned).await?;
+    let traffic = app.cluster.api::<BackendTrafficPolicy>(namespace).list(&owned).await?;
     let network = app.cluster.api::<NetworkPolicy>(namespace).list(&owned).await?;
     let budgets = app.cluster.api::<PodDisruptionBudget>(namespace).list(&owned).await?;
     let named = |kind: &str, name: String| format!("{kind}/{name}");
     Ok(tls
         .iter()
         .map(|copy| named("BackendTLSPolicy", copy.name_any()))
+        .chain(traffic.iter().map(|copy| named("BackendTrafficPolicy", copy.name_any())))
         .chain(network.iter().map(|copy| named("NetworkPolicy", copy.name_any())))
         .chain(budgets.iter().map(|copy| named("PodDisruptionBudget", copy.name_any())))
         .collect())

@@ -17,12 +17,10 @@ use serde_json::{Value, json};
 use sluice_e2e::{
     app::SETUP_DEADLINE,
     cluster::Cluster,
-    manifest, suite,
+    gateway, manifest, suite,
     wait::{Look, until, when},
 };
 use tokio::net::TcpStream;
-
-use crate::proxy_routes::address;
 
 #[tokio::test]
 async fn parameters_give_requests_an_id_and_a_line_and_a_broken_reference_a_condition() -> Result<()> {
@@ -80,7 +78,7 @@ async fn accepted(cluster: &Cluster, namespace: &str) -> Result<Value> {
 
 /// The id that a client is told, once the Gateway answers.
 async fn id_of_answer(cluster: &Cluster, namespace: &str) -> Result<String> {
-    let address = address(cluster, namespace).await?;
+    let address = SocketAddr::new(gateway::address(cluster, namespace, "web").await?, 80);
     until("an answer with an id", SETUP_DEADLINE, async || Ok(Look::Done(ask(address).await?))).await
 }
 

@@ -28,6 +28,8 @@ pub(crate) enum Kind {
     HttpRoute,
     /// gateway.networking.k8s.io BackendTLSPolicy
     BackendTlsPolicy,
+    /// sluice.dev BackendTrafficPolicy
+    SluiceTrafficPolicy,
     /// networking.k8s.io NetworkPolicy
     NetworkPolicy,
     /// policy PodDisruptionBudget
@@ -70,6 +72,7 @@ impl Kind {
             Self::Service => ("", "v1", "Service", "services"),
             Self::HttpRoute => ("gateway.networking.k8s.io", "v1", "HTTPRoute", "httproutes"),
             Self::BackendTlsPolicy => ("gateway.networking.k8s.io", "v1", "BackendTLSPolicy", "backendtlspolicies"),
+            Self::SluiceTrafficPolicy => ("sluice.dev", "v1alpha1", "BackendTrafficPolicy", "backendtrafficpolicies"),
             Self::NetworkPolicy => ("networking.k8s.io", "v1", "NetworkPolicy", "networkpolicies"),
             Self::PodDisruptionBudget => ("policy", "v1", "PodDisruptionBudget", "poddisruptionbudgets"),
             Self::StatefulSet => ("apps", "v1", "StatefulSet", "statefulsets"),

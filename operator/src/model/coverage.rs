@@ -110,7 +110,7 @@ fn difference(subject: &Subject<'_>, kind: Kind, object: &DynamicObject, sides: 
             let selector = at(object, "/spec/selector")?;
             (of_stable(selector) && !of_canary(selector)).then_some(Effect::Gap(Remedy::Copy))
         }
-        Kind::BackendTlsPolicy => {
+        Kind::BackendTlsPolicy | Kind::SluiceTrafficPolicy => {
             let stable = subject.service.metadata.name.as_deref().unwrap_or_default();
             let names = |name: &str| list(object, "/spec/targetRefs").any(|target| is_service(target, name));
             (names(stable) && !names(subject.canary.1)).then_some(Effect::Gap(Remedy::Copy))

@@ -23,7 +23,7 @@ pub(crate) fn copy(owner: &Owner, kind: Kind, source: &DynamicObject, sides: &Si
     match kind {
         Kind::NetworkPolicy => network_policy(&mut spec, sides.relabel),
         Kind::PodDisruptionBudget => budget(&mut spec, sides),
-        Kind::BackendTlsPolicy => backend_tls(&mut spec, sides.services),
+        Kind::BackendTlsPolicy | Kind::SluiceTrafficPolicy => of_service(&mut spec, sides.services),
         _ => return None,
     }
     let name = copy_name(source.metadata.name.as_deref().unwrap_or_default());
@@ -60,7 +60,7 @@ fn budget(spec: &mut Value, sides: &Sides<'_>) {
 }
 
 /// The same about the canary's Service, and about no other.
-fn backend_tls(spec: &mut Value, (stable, canary): (&str, &str)) {
+fn of_service(spec: &mut Value, (stable, canary): (&str, &str)) {
     let Some(targets) = spec.get_mut("targetRefs").and_then(Value::as_array_mut) else { return };
     targets.retain(|target| is_service(target, stable));
     for target in targets {
@@ -70,8 +70,9 @@ fn backend_tls(spec: &mut Value, (stable, canary): (&str, &str)) {
 
 /// The reference names this Service.
 pub(crate) fn is_service(target: &Value, name: &str) -> bool {
-    let group = target.get("group").and_then(Value::as_str).unwrap_or_default();
-    target["kind"] == "Service" && target["name"] == name && group.is_empty()
+    let field = |field: &str| target.get(field).and_then(Value::as_str);
+    let is_service = field("kind").unwrap_or("Service") == "Service" && field("group").unwrap_or_default().is_empty();
+    is_service && field("name") == Some(name)
 }
 
 #[cfg(test)]
@@ -137,6 +138,12 @@ mod tests {
         );
         let target = json!({"group": "", "kind": "Service", "name": "podinfo-canary", "sectionName": "https"});
         assert_eq!(spec, json!({"targetRefs": [target], "validation": {"hostname": "podinfo.shop"}}));
+    }
+
+    #[test]
+    fn a_traffic_policy_that_says_no_kind_is_copied_as_well() {
+        let spec = copied(Kind::SluiceTrafficPolicy, "{targetRefs: [{name: podinfo}], outlierDetection: {}}");
+        assert_eq!(spec, json!({"targetRefs": [{"name": "podinfo-canary"}], "outlierDetection": {}}));
     }
 
     #[test]

@@ -11,10 +11,11 @@ use sluice_operator_core::{
 use crate::cluster::{At, Cluster, ClusterError, Kind};
 
 /// Kinds whose objects select pods, or a Service.
-const SELECTING: [Kind; 8] = [
+const SELECTING: [Kind; 9] = [
     Kind::NetworkPolicy,
     Kind::PodDisruptionBudget,
     Kind::BackendTlsPolicy,
+    Kind::SluiceTrafficPolicy,
     Kind::Deployment,
     Kind::StatefulSet,
     Kind::DaemonSet,
@@ -34,7 +35,8 @@ pub(crate) const ATTACHED: [Kind; 7] = [
 ];
 
 /// Kinds that are copied.
-const COPIED: [Kind; 3] = [Kind::NetworkPolicy, Kind::PodDisruptionBudget, Kind::BackendTlsPolicy];
+const COPIED: [Kind; 4] =
+    [Kind::NetworkPolicy, Kind::PodDisruptionBudget, Kind::BackendTlsPolicy, Kind::SluiceTrafficPolicy];
 
 /// The kind of this name, if it is one that is copied.
 pub(crate) fn copied_kind(name: &str) -> Option<Kind> {

@@ -19,7 +19,7 @@ fn listener() -> Resource {
 fn backend(number: u32, endpoints: u16) -> Resource {
     let address = |port| ([10, 0, (number >> 8) as u8, number as u8], 8_000 + port).into();
     let endpoints = (0..endpoints).map(|port| Endpoint { address: address(port), ready: true }).collect();
-    Resource::Backend(Backend { id: format!("ns/app-{number}:80"), protocol: Protocol::Http1, tls: None, endpoints })
+    Resource::Backend(Backend::new(format!("ns/app-{number}:80"), Protocol::Http1, endpoints))
 }
 
 fn route(number: u32, weight: u32) -> Resource {

@@ -6,6 +6,8 @@
 
 use http::{HeaderMap, HeaderName, HeaderValue, StatusCode, header};
 
+use crate::health::Answer;
+
 /// The header or trailer of a code.
 pub const STATUS: HeaderName = HeaderName::from_static("grpc-status");
 /// The header or trailer of a message for a person.
@@ -71,11 +73,37 @@ pub fn counted_class(headers: &HeaderMap) -> u8 {
     }
 }
 
+/// How an endpoint answered, by what its headers or trailers say.
+pub fn answer(headers: &HeaderMap) -> Answer {
+    let unavailable = headers.get(STATUS).is_some_and(|code| *code == Code::Unavailable.value());
+    match counted_class(headers) {
+        5 if unavailable => Answer::GatewayError,
+        5 => Answer::ServerError,
+        _ => Answer::Good,
+    }
+}
+
 #[cfg(test)]
 mod tests {
     use http::{HeaderMap, HeaderValue, StatusCode, header};
 
-    use super::{Code, STATUS, counted_class, is_grpc};
+    use super::{Code, STATUS, answer, counted_class, is_grpc};
+    use crate::health::Answer;
+
+    #[test]
+    fn an_endpoint_is_judged_by_the_code() {
+        let cases = [
+            ("0", Answer::Good),
+            ("5", Answer::Good),
+            ("13", Answer::ServerError),
+            ("14", Answer::GatewayError),
+            ("?", Answer::ServerError),
+        ];
+        for (code, expected) in cases {
+            let headers = HeaderMap::from_iter([(STATUS, HeaderValue::from_static(code))]);
+            assert_eq!(answer(&headers), expected, "{code}");
+        }
+    }
 
     #[test]
     fn grpc_is_told_by_the_content_type() {

@@ -11,17 +11,21 @@
 #![forbid(unsafe_code)]
 
 pub mod access_log;
+pub mod balance;
 pub mod cells;
 pub mod cidr;
 pub mod filter;
 pub mod forward;
 pub mod framing;
 pub mod grpc;
+pub mod health;
 pub mod matching;
 pub mod model;
+pub mod outlier;
 pub mod pick;
 pub mod proxy_protocol;
 pub mod request_id;
 pub mod retry;
+pub mod session;
 pub mod table;
 pub mod trace_context;

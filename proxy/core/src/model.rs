@@ -5,15 +5,20 @@
 
 mod gateway;
 mod listener;
+mod session;
 mod tls;
+mod traffic;
 
+use std::collections::BTreeMap;
 use std::net::SocketAddr;
 
 use serde::{Deserialize, Serialize};
 
 pub use gateway::{AccessLog, ClientAddress, Gateway, Limits, ProxyProtocol, RequestId, Tracing};
 pub use listener::{Clash, Listener, ListenerProtocol, Sharing, Taken, Transport};
+pub use session::{Carrier, Session};
 pub use tls::{Authorities, BackendTls, Certificate, ClientValidation, PrivateKey, SubjectName, Termination};
+pub use traffic::{Balancing, HashOn, Outliers, Traffic};
 
 /// One resource with its kind.
 #[derive(Clone, Debug, PartialEq, Eq, Serialize, Deserialize)]
@@ -87,6 +92,9 @@ pub struct Rule {
     /// cannot have had any effect.
     #[serde(default, skip_serializing_if = "Option::is_none")]
     pub retry: Option<Retry>,
+    /// How a client comes back to the endpoint that it had; none where it does not.
+    #[serde(default, skip_serializing_if = "Option::is_none")]
+    pub session: Option<Session>,
 }
 
 /// How long things may take, in milliseconds; none and 0 have no limit.
@@ -307,8 +315,22 @@ pub struct Backend {
     /// its share is answered 500.
     #[serde(default, skip_serializing_if = "Option::is_none")]
     pub tls: Option<String>,
+    /// How its requests are spread over its endpoints, where anything is said of that.
+    #[serde(default, skip_serializing_if = "Option::is_none")]
+    pub traffic: Option<Traffic>,
     /// None ready or serving: its share is answered 503.
     pub endpoints: Vec<Endpoint>,
+    /// Of the ready ones, those that data planes at a place are to use: by `node/<name>`, which goes first, and
+    /// `zone/<name>`. At a place that is not here all are used.
+    #[serde(default, skip_serializing_if = "BTreeMap::is_empty")]
+    pub near: BTreeMap<String, Vec<SocketAddr>>,
+}
+
+impl Backend {
+    /// A backend in the clear of which nothing else is said.
+    pub fn new(id: impl Into<String>, protocol: Protocol, endpoints: Vec<Endpoint>) -> Self {
+        Self { id: id.into(), protocol, tls: None, traffic: None, endpoints, near: BTreeMap::new() }
+    }
 }
 
 /// `namespace/service:port` of a backend's id, as counters and people call it.

@@ -25,6 +25,7 @@ use std::time::Duration;
 
 use http::request;
 
+use crate::balance::Traffic;
 use crate::cells::{CellId, Cells};
 use crate::filter::{Cors, Filters, Redirection};
 use crate::matching::precedence::Precedence;
@@ -34,6 +35,7 @@ use crate::model::{
 };
 use crate::pick::{self, Split};
 use crate::retry::Retry;
+use crate::session::Session;
 use slots::Slots;
 
 pub use build::{Problem, check};
@@ -146,6 +148,8 @@ pub struct Rule {
     pub backend_timeout: Option<Duration>,
     /// When a request is sent again.
     pub retry: Option<Box<Retry>>,
+    /// How a client comes back to the endpoint that it had.
+    pub session: Option<Box<Session>>,
     /// What it does with a request.
     pub action: Action,
 }
@@ -206,7 +210,10 @@ pub struct Backend {
     pub protocol: Protocol,
     /// Id of how that is done in TLS.
     pub tls: Option<Arc<str>>,
-    /// Endpoints for new requests: the ready ones, or, when none is, those that still serve while they terminate.
+    /// How its requests are spread over its endpoints, where anything is said of that.
+    pub traffic: Option<Box<Traffic>>,
+    /// Endpoints for new requests: the ready ones, of which those near by if there are any, or, when none is ready, those that
+    /// still serve while they terminate.
     pub endpoints: Box<[SocketAddr]>,
     /// Of all its endpoints.
     readiness: Readiness,
@@ -228,6 +235,15 @@ pub struct Target {
     pub protocol: Protocol,
     /// Id of how that is done in TLS.
     pub tls: Option<Arc<str>>,
+}
+
+/// Where a data plane is.
+#[derive(Clone, Debug, Default, PartialEq, Eq)]
+pub struct Whereabouts {
+    /// Name of its node.
+    pub node: Option<String>,
+    /// The zone of that.
+    pub zone: Option<String>,
 }
 
 /// Whether an address gets new requests because it is ready or because nothing else is.

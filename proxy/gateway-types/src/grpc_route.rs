@@ -5,6 +5,7 @@ use serde::{Deserialize, Serialize};
 use serde_json::Value;
 
 use crate::http_route::{HttpBackendRef, RouteFilter, ValueMatch};
+use crate::session::SessionPersistence;
 use crate::shared::{ParentReference, Unknown};
 
 /// Rules for gRPC requests. Filters and backends are those of HTTPRoutes, of which a GRPCRoute may have fewer.
@@ -40,7 +41,10 @@ pub struct GrpcRouteRule {
     /// Where requests go.
     #[serde(default, skip_serializing_if = "Vec::is_empty")]
     pub backend_refs: Vec<HttpBackendRef>,
-    /// `sessionPersistence` and what comes later.
+    /// How a client comes back to the endpoint that it had.
+    #[serde(default, skip_serializing_if = "Option::is_none")]
+    pub session_persistence: Option<SessionPersistence>,
+    /// What comes later.
     #[serde(flatten)]
     pub unknown: Unknown,
 }

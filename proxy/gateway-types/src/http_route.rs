@@ -4,6 +4,7 @@ use kube::CustomResource;
 use serde::{Deserialize, Serialize};
 use serde_json::Value;
 
+use crate::session::SessionPersistence;
 use crate::shared::{ParentReference, Unknown};
 
 /// Rules for HTTP requests.
@@ -45,7 +46,10 @@ pub struct RouteRule {
     /// When a request is sent again.
     #[serde(default, skip_serializing_if = "Option::is_none")]
     pub retry: Option<RouteRetry>,
-    /// `sessionPersistence` and what comes later.
+    /// How a client comes back to the endpoint that it had.
+    #[serde(default, skip_serializing_if = "Option::is_none")]
+    pub session_persistence: Option<SessionPersistence>,
+    /// What comes later.
     #[serde(flatten)]
     pub unknown: Unknown,
 }

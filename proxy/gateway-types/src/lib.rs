@@ -19,6 +19,7 @@ mod http_route;
 mod l4_route;
 mod listener_set;
 mod reference_grant;
+mod session;
 mod shared;
 mod tls;
 
@@ -37,6 +38,7 @@ pub use http_route::{
 pub use l4_route::{L4RouteRule, TcpRoute, TcpRouteSpec, TlsRoute, TlsRouteSpec, UdpRoute, UdpRouteSpec};
 pub use listener_set::{ListenerSet, ListenerSetSpec};
 pub use reference_grant::{GrantFrom, GrantTo, ReferenceGrant, ReferenceGrantSpec};
+pub use session::{SessionCookie, SessionHeader, SessionPersistence};
 pub use shared::{ParentReference, Unknown};
 pub use tls::{
     FrontendTls, FrontendTlsConfig, FrontendTlsPort, FrontendValidation, GatewayBackendTls, GatewayTls, ListenerTls,

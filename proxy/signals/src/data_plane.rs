@@ -77,6 +77,14 @@ pub const LIMIT_HITS: Series = Series {
     help: "How often a client was turned away at a limit (docs/proxy-limits.md)",
 };
 
+/// Endpoints that were left out.
+pub const EJECTIONS: Series = Series {
+    name: "sluice_proxy_ejections_total",
+    kind: Kind::Counter,
+    labels: &[],
+    help: "How often a worker left out an endpoint because it failed (docs/proxy-backends.md)",
+};
+
 /// Lines of the access log that were not written.
 pub const ACCESS_LOG_DROPPED: Series = Series {
     name: "sluice_proxy_access_log_dropped_total",
@@ -138,7 +146,7 @@ pub const CPU_SECONDS: Series = Series {
 };
 
 /// Every family, in the order of export.
-pub const SERIES: [&Series; 17] = [
+pub const SERIES: [&Series; 18] = [
     &REQUESTS,
     &REQUEST_DURATION,
     &IN_FLIGHT,
@@ -146,6 +154,7 @@ pub const SERIES: [&Series; 17] = [
     &DISRUPTIONS,
     &PASSAGES,
     &PASSAGE_BYTES,
+    &EJECTIONS,
     &FLOWS_EVICTED,
     &LIMIT_HITS,
     &ACCESS_LOG_DROPPED,

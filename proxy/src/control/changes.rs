@@ -14,7 +14,7 @@ use k8s_openapi::{
     apimachinery::pkg::apis::meta::v1::ObjectMeta,
 };
 use kube::{Resource, core::PartialObjectMeta};
-use sluice_crds::GatewayParameters;
+use sluice_crds::{BackendTrafficPolicy, GatewayParameters};
 use sluice_gateway_types::{
     BackendTlsPolicy, Gateway, GatewayClass, GrpcRoute, HttpRoute, ListenerSet, ReferenceGrant, TcpRoute, TlsRoute,
     UdpRoute,
@@ -178,6 +178,7 @@ macro_rules! read_but_for_status {
 }
 read_but_for_status! {
     BackendTlsPolicy => everything,
+    BackendTrafficPolicy => everything,
     Gateway => everything,
     GatewayClass => everything,
     GatewayParameters => everything,

@@ -153,7 +153,8 @@ impl Effects {
         self.due.classes_and_policies |= everything
             || changes.others
             || now.classes != before.classes
-            || !now.policies.news(&before.policies).is_empty();
+            || !now.policies.news(&before.policies).is_empty()
+            || !now.traffic_policies.news(&before.traffic_policies).is_empty();
         self.due.routes.extend(changes.routes.into_iter().chain(changes.seen));
         for (name, plan) in now.routes.news(&before.routes) {
             self.fleet.prune_route(&name.to_string(), plan.map(|plan| plan.generation));
@@ -236,6 +237,10 @@ impl Effects {
             let wanted = |live: &_| status::policy(live, plan, &self.controller, now);
             all_well &= self.write_to(parents.backend_tls_policies.get(name), plan.generation, wanted).await;
         }
+        for (name, plan) in &self.followed.traffic_policies {
+            let wanted = |live: &_| status::policy(live, plan, &self.controller, now);
+            all_well &= self.write_to(parents.backend_traffic_policies.get(name), plan.generation, wanted).await;
+        }
         all_well
     }
 
@@ -307,8 +312,9 @@ fn uids(objects: &Objects) -> Vec<&str> {
     let gateways = objects.gateways.values().map(|object| &object.metadata);
     let routes = objects.routes().map(AnyRoute::metadata);
     let policies = objects.backend_tls_policies.values().map(|object| &object.metadata);
+    let traffic = objects.backend_traffic_policies.values().map(|object| &object.metadata);
     let sets = objects.listener_sets.values().map(|object| &object.metadata);
-    let all = classes.chain(gateways).chain(sets).chain(routes).chain(policies);
+    let all = classes.chain(gateways).chain(sets).chain(routes).chain(policies).chain(traffic);
     all.filter_map(|metadata| metadata.uid.as_deref()).collect()
 }
 

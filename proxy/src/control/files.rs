@@ -135,6 +135,9 @@ fn add_one(objects: &mut Objects, mut object: Value) -> anyhow::Result<()> {
     let key = Name::new(namespace, &name);
     match kind.as_str() {
         "BackendTLSPolicy" => drop(objects.backend_tls_policies.insert(key.clone(), Arc::new(read(object, &key)?))),
+        "BackendTrafficPolicy" => {
+            drop(objects.backend_traffic_policies.insert(key.clone(), Arc::new(read(object, &key)?)));
+        }
         "EndpointSlice" => objects.add_slice(Arc::new(read(object, &key)?)),
         "Gateway" => drop(objects.gateways.insert(key.clone(), Arc::new(read(object, &key)?))),
         "GatewayClass" => objects.classes.push(Arc::new(read(object, &key)?)),

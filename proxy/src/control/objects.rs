@@ -14,7 +14,7 @@ use k8s_openapi::{
     },
     apimachinery::pkg::apis::meta::v1::ObjectMeta,
 };
-use sluice_crds::GatewayParameters;
+use sluice_crds::{BackendTrafficPolicy, GatewayParameters};
 use sluice_gateway_types::{
     BackendTlsPolicy, Gateway, GatewayClass, GrpcRoute, HttpRoute, ListenerSet, ParentReference, ReferenceGrant,
     TcpRoute, TlsRoute, UdpRoute,
@@ -216,6 +216,8 @@ pub struct Objects {
     pub udp_routes: BTreeMap<Name, Arc<UdpRoute>>,
     /// Every BackendTLSPolicy.
     pub backend_tls_policies: BTreeMap<Name, Arc<BackendTlsPolicy>>,
+    /// Every BackendTrafficPolicy.
+    pub backend_traffic_policies: BTreeMap<Name, Arc<BackendTrafficPolicy>>,
     /// Every ListenerSet.
     pub listener_sets: BTreeMap<Name, Arc<ListenerSet>>,
     /// Every ReferenceGrant.

@@ -178,12 +178,7 @@ mod tests {
     }
 
     fn backend(name: &str) -> Resource {
-        Resource::Backend(Backend {
-            id: format!("shop/{name}:80"),
-            protocol: Protocol::Http1,
-            tls: None,
-            endpoints: vec![],
-        })
+        Resource::Backend(Backend::new(format!("shop/{name}:80"), Protocol::Http1, vec![]))
     }
 
     fn set(resources: &[Resource]) -> SharedMap<String, Resource> {
@@ -237,7 +232,7 @@ mod tests {
             let endpoint =
                 |(port, ready): (u16, &bool)| Endpoint { address: ([10, 0, 0, 1], port).into(), ready: *ready };
             let endpoints = (1..).zip(ready).map(endpoint).collect();
-            Resource::Backend(Backend { id: "shop/x:80".to_owned(), protocol: Protocol::Http1, tls: None, endpoints })
+            Resource::Backend(Backend::new("shop/x:80", Protocol::Http1, endpoints))
         };
         let publisher = Publisher::default();
         publisher.publish(set(&[with(&[])])).unwrap();

@@ -123,14 +123,14 @@ impl Listeners {
 /// The status of a route. None: nothing of ours is or was in it.
 pub fn route(live: &Value, plan: &RoutePlan, controller: &str, now: &str) -> Option<Value> {
     let of = Entries { list: "parents", reference: "parentRef", controller, generation: plan.generation, now };
-    let wanted = plan.parents.iter().map(|at| (json!(at.parent), [at.accepted.clone(), at.resolved.clone()]));
+    let wanted = plan.parents.iter().map(|at| (json!(at.parent), vec![at.accepted.clone(), at.resolved.clone()]));
     of.merged(live, wanted.collect())
 }
 
 /// The API: a policy tells of so many Gateways at most, whoever writes it.
 const MOST_ANCESTORS: usize = 16;
 
-/// The status of a BackendTLSPolicy. None: nothing of ours is or was in it. It is in force at Gateways that it has no room
+/// The status of a policy. None: nothing of ours is or was in it. It is in force at Gateways that it has no room
 /// for, too.
 pub fn policy(live: &Value, plan: &PolicyPlan, controller: &str, now: &str) -> Option<Value> {
     let of = Entries { list: "ancestors", reference: "ancestorRef", controller, generation: plan.generation, now };
@@ -138,7 +138,7 @@ pub fn policy(live: &Value, plan: &PolicyPlan, controller: &str, now: &str) -> O
     let wanted = plan.ancestors.iter().take(MOST_ANCESTORS.saturating_sub(foreign)).map(|gateway| {
         let reference =
             json!({"group": GROUP, "kind": "Gateway", "namespace": gateway.namespace, "name": gateway.name});
-        (reference, [plan.accepted.clone(), plan.resolved.clone()])
+        (reference, [&plan.accepted].into_iter().chain(&plan.resolved).cloned().collect())
     });
     of.merged(live, wanted.collect())
 }
@@ -161,7 +161,7 @@ impl Entries<'_> {
 
     /// The status with these entries of ours, and those of other controllers exactly as they are. None: nothing of ours is
     /// or was in it.
-    fn merged(&self, live: &Value, wanted: Vec<(Value, [Condition; 2])>) -> Option<Value> {
+    fn merged(&self, live: &Value, wanted: Vec<(Value, Vec<Condition>)>) -> Option<Value> {
         let old = list(live, self.list);
         if wanted.is_empty() && !old.iter().any(|entry| self.is_ours(entry)) {
             return None;

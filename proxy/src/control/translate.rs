@@ -23,14 +23,17 @@ pub mod incremental;
 pub mod l4;
 pub mod listener_set;
 pub mod parameters;
+pub mod policy;
 pub mod protocol;
 pub mod reference;
 pub mod rivals;
 pub mod route;
 pub mod secrets;
+pub mod session;
 #[cfg(test)]
 mod tests;
 pub mod tls;
+pub mod traffic;
 
 use std::collections::BTreeSet;
 
@@ -42,11 +45,11 @@ use crate::control::{
     shared_map::SharedMap,
 };
 
-pub use backend_tls::PolicyPlan;
 pub use class::ClassPlan;
 pub use gateway::GatewayPlan;
 pub use incremental::Translator;
 pub use listener_set::ListenerSetPlan;
+pub use policy::PolicyPlan;
 pub use rivals::Rivals;
 pub use route::RoutePlan;
 
@@ -68,6 +71,8 @@ pub struct Translation {
     pub routes: SharedMap<RouteName, RoutePlan>,
     /// Every BackendTLSPolicy, also those that bear on nothing of ours (any more).
     pub policies: SharedMap<Name, PolicyPlan>,
+    /// The same for BackendTrafficPolicies.
+    pub traffic_policies: SharedMap<Name, PolicyPlan>,
 }
 
 /// Translates all objects for the controller of this name.
@@ -83,7 +88,7 @@ fn whole(objects: &Objects, ports: &PortAllocations, controller: &str) -> (Trans
     let gateways = gateways.into_iter().collect();
     let mut translation = Translation { classes, gateways, listener_sets, ..Translation::default() };
     let mut rivals = Rivals::default();
-    let mut policies = backend_tls::Policies::new(objects);
+    let mut policies = policy::Policies::new(objects);
     let mut index = Index::new(policies.targets());
     for object in rivals::by_age(objects) {
         let Outcome { plan, resource, reach } = route::plan(object, &translation.gateways, &mut rivals, objects);
@@ -101,7 +106,9 @@ fn whole(objects: &Objects, ports: &PortAllocations, controller: &str) -> (Trans
     for reference in index.used() {
         translation.insert(Resource::Backend(backend::backend(reference, &policies, objects)));
     }
-    for (name, plan) in policies.plans() {
+    let plans = policies.plans();
+    translation.traffic_policies = plans.traffic.into_iter().collect();
+    for (name, plan) in plans.tls {
         if let Some(tls) = plan.resource.clone() {
             translation.insert(Resource::BackendTls(tls));
         }
@@ -142,7 +149,7 @@ impl Translation {
 
     /// What this one says, sharing with an older one what is equal in both.
     fn sharing_with(self, older: &Self) -> Self {
-        let Self { resources, classes, gateways, listener_sets, routes, policies } = self;
+        let Self { resources, classes, gateways, listener_sets, routes, policies, traffic_policies } = self;
         Self {
             resources: resources.sharing_with(&older.resources),
             classes,
@@ -150,6 +157,7 @@ impl Translation {
             listener_sets: listener_sets.sharing_with(&older.listener_sets),
             routes: routes.sharing_with(&older.routes),
             policies: policies.sharing_with(&older.policies),
+            traffic_policies: traffic_policies.sharing_with(&older.traffic_policies),
         }
     }
 }

@@ -22,7 +22,7 @@ use kube::{
         watcher,
     },
 };
-use sluice_crds::GatewayParameters;
+use sluice_crds::{BackendTrafficPolicy, GatewayParameters};
 use sluice_gateway_types::{
     BackendTlsPolicy, Gateway, GatewayClass, GrpcRoute, HttpRoute, ListenerSet, ReferenceGrant, TcpRoute, TlsRoute,
     UdpRoute,
@@ -42,6 +42,7 @@ use crate::control::{
 pub struct Caches {
     namespace: String,
     backend_tls_policies: Optional<BackendTlsPolicy>,
+    backend_traffic_policies: Optional<BackendTrafficPolicy>,
     classes: Store<DeserializeGuard<GatewayClass>>,
     gateways: Store<DeserializeGuard<Gateway>>,
     gateway_parameters: Optional<GatewayParameters>,
@@ -101,6 +102,7 @@ impl Caches {
         let caches = Self {
             namespace: namespace.to_owned(),
             backend_tls_policies: Optional::start(Api::all(all.clone()), &signs),
+            backend_traffic_policies: Optional::start(Api::all(all.clone()), &signs),
             classes: cache(Api::all(all.clone()), &signs),
             gateways: cache(Api::all(all.clone()), &signs),
             gateway_parameters: Optional::start(Api::all(all.clone()), &signs),
@@ -134,6 +136,7 @@ impl Caches {
         )?;
         tokio::try_join!(
             self.backend_tls_policies.wait(),
+            self.backend_traffic_policies.wait(),
             self.gateway_parameters.wait(),
             self.grpc_routes.wait(),
             self.listener_sets.wait(),
@@ -148,6 +151,7 @@ impl Caches {
     pub fn parents(&self) -> Objects {
         Objects {
             backend_tls_policies: by_name(readable(&self.backend_tls_policies.store)),
+            backend_traffic_policies: by_name(readable(&self.backend_traffic_policies.store)),
             classes: readable(&self.classes),
             gateways: by_name(readable(&self.gateways)),
             gateway_parameters: by_name(readable(&self.gateway_parameters.store)),

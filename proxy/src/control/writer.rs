@@ -12,6 +12,7 @@ use kube::{
 };
 use serde::{Serialize, de::DeserializeOwned};
 use serde_json::{Value, json};
+use sluice_crds::BackendTrafficPolicy;
 use sluice_gateway_types::{
     BackendTlsPolicy, Gateway, GatewayClass, GrpcRoute, HttpRoute, ListenerSet, TcpRoute, TlsRoute, UdpRoute,
 };
@@ -38,6 +39,12 @@ macro_rules! with_status {
     )*};
 }
 with_status!(BackendTlsPolicy, Gateway, GatewayClass, GrpcRoute, HttpRoute, ListenerSet, TcpRoute, TlsRoute, UdpRoute);
+
+impl WithStatus for BackendTrafficPolicy {
+    fn status(&self) -> Value {
+        json!(self.status)
+    }
+}
 
 /// Writes status and remembers what it wrote until the caches show it.
 pub struct StatusWriter {

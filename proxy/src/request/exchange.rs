@@ -7,6 +7,7 @@ use std::rc::Rc;
 use http::uri::{Authority, Scheme};
 use http::{HeaderValue, Request, Response, StatusCode, Uri, header};
 use hyper::body::{Body, Incoming};
+use sluice_proxy_core::health::Answer;
 use sluice_proxy_core::model::Protocol;
 use sluice_proxy_core::retry::Retry;
 use sluice_proxy_core::{forward, framing};
@@ -15,7 +16,7 @@ use tokio::time::Instant;
 use super::body::{Progress, RequestBody};
 use super::failure::Failure;
 use crate::serve::worker::Worker;
-use crate::upstream::{Endpoint, Lease, SendError, Upstream};
+use crate::upstream::{Endpoint, Lease, SendError, Upstream, Wishes};
 
 /// A response whose body is still to come, and the connection that it comes by.
 pub(super) struct Exchange {
@@ -36,6 +37,8 @@ const STALE: u32 = 3;
 pub(super) struct Sending<'a> {
     /// Whether the connection is to become a WebSocket.
     pub(super) websocket: bool,
+    /// Where it is to go, if it can.
+    wishes: Option<&'a Wishes>,
     /// What the rule says about repetitions.
     pub(super) retry: Option<&'a Retry>,
     /// Repetitions that are left.
@@ -45,8 +48,8 @@ pub(super) struct Sending<'a> {
 }
 
 impl<'a> Sending<'a> {
-    pub(super) fn new(websocket: bool, retry: Option<&'a Retry>) -> Self {
-        Self { websocket, retry, left: retry.map_or(ELSEWHERE, |retry| retry.attempts), last: None }
+    pub(super) fn new(websocket: bool, wishes: Option<&'a Wishes>, retry: Option<&'a Retry>) -> Self {
+        Self { websocket, wishes, retry, left: retry.map_or(ELSEWHERE, |retry| retry.attempts), last: None }
     }
 
     /// Takes one of the repetitions that are left, and waits as long as the rule says.
@@ -59,7 +62,8 @@ impl<'a> Sending<'a> {
 
     /// The next endpoint: another one than the last, or that one when there is no other and it is to be asked again.
     async fn choose(&mut self, worker: &Worker, upstream: Upstream<'_>, refused: bool) -> Option<Rc<Endpoint>> {
-        let choose = |excluded| worker.pools.choose(upstream, excluded, worker.random(), worker.now());
+        let wishes = self.wishes;
+        let choose = |excluded| worker.pools.choose(upstream, wishes, excluded, worker.random(), worker.now());
         let other = choose(self.last);
         if refused && self.left == 0 {
             return None;
@@ -96,14 +100,15 @@ pub(super) async fn exchange(
         let Some(endpoint) = sending.choose(worker, upstream, refusal).await else { break };
         sending.last = Some(endpoint.target.address);
         let leased = if sending.websocket {
-            endpoint.lease_for_upgrade(worker.now()).await
+            endpoint.lease_for_upgrade(upstream, worker.now()).await
         } else {
             // What closed one idle connection has most likely closed the others.
-            endpoint.lease(stale > 0, worker.now()).await
+            endpoint.lease(upstream, stale > 0, worker.now()).await
         };
         let mut lease = match leased {
             Ok(lease) => lease,
             Err(error) => {
+                endpoint.note(Answer::GatewayError, worker.now());
                 (failed, refusal) = (Failure::to_connect(worker, &endpoint, &error), true);
                 continue;
             }
@@ -116,6 +121,7 @@ pub(super) async fn exchange(
         match lease.send(message).await {
             Ok(response) => {
                 let (head, body) = response.into_parts();
+                lease.endpoint().note_head(&head, worker.now());
                 if !is_acceptable(&head, sending.websocket) {
                     return Err(Failure::BadResponse);
                 }
@@ -127,6 +133,9 @@ pub(super) async fn exchange(
             }
             Err(SendError { unsent: None, error }) => {
                 let failure = broken(worker, &lease, &progress, &error);
+                if !matches!(failure, Failure::ClientBody | Failure::ClientTooSlow) && request.is_none() {
+                    lease.endpoint().note(Answer::GatewayError, worker.now());
+                }
                 // Only what may be done twice has left a copy.
                 if request.is_none() {
                     return Err(failure);

@@ -105,7 +105,7 @@ pub(crate) async fn deliver(
     upstream: Upstream<'_>,
     request: Request<RequestBody>,
 ) -> Result<StatusCode, Failure> {
-    let mut sending = Sending::new(false, None);
+    let mut sending = Sending::new(false, None, None);
     let Exchange { response, lease, progress, .. } =
         exchange::exchange(worker, upstream, &mut sending, &mut Some(request)).await?;
     let status = response.status();

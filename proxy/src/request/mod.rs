@@ -13,6 +13,7 @@ pub(crate) mod failure;
 pub(crate) mod mirror;
 mod record;
 mod response;
+mod session;
 pub(crate) mod tally;
 mod tries;
 pub(crate) mod visit;
@@ -35,6 +36,7 @@ use body::RequestBody;
 use failure::Failure;
 use mirror::Copies;
 use response::ResponseBody;
+use session::Visiting;
 use tally::{Ending, Tally};
 use visit::Visit;
 
@@ -162,6 +164,8 @@ async fn forward_to(
         body.progress().take_time();
     }
     let upstream = snapshot.upstream(arm, matched.identity.map(|id| &**id));
+    let visiting = rule.session.as_deref().map(|session| Visiting::begin(session, &head.headers));
+    let wishes = session::wishes(visiting.as_ref(), arm, upstream.ok(), &head.headers, &open.connection.client);
     let websocket = upstream.is_ok_and(|upstream| upstream.backend.protocol == Protocol::Http1)
         && forward::asks_for_websocket(head);
     open.note(|visit| visit.note_backend(arm, &body.progress()));
@@ -181,7 +185,9 @@ async fn forward_to(
     let (empty, ()) = http::Request::new(()).into_parts();
     let mut request = Some(http::Request::from_parts(std::mem::replace(head, empty), body));
     let exchanged = match upstream {
-        Ok(upstream) => tries::exchange(&open.worker, upstream, rule, websocket, &mut request).await,
+        Ok(upstream) => {
+            tries::exchange(&open.worker, upstream, rule, (websocket, wishes.as_deref()), &mut request).await
+        }
         Err(failure) => Err(failure),
     };
     if let Some(copies) = copies {
@@ -192,14 +198,18 @@ async fn forward_to(
     open.note(|visit| visit.note_endpoint(exchange.lease.target().address));
     let (mut parts, incoming) = exchange.response.into_parts();
     let ending = Ending::of(&parts, grpc, &mut tally);
+    if grpc && ending == Ending::Told && parts.status == StatusCode::OK {
+        exchange.lease.endpoint().note(grpc::answer(&parts.headers), open.worker.now());
+    }
     parts.version = Version::HTTP_11;
     forward::remove_hop_by_hop(&mut parts.headers);
+    let told = visiting.and_then(|visiting| visiting.end(open, arm, exchange.lease.target().address));
     if parts.status == StatusCode::SWITCHING_PROTOCOLS {
         // The request is done, for whoever counts it: how long people talk is not how long an answer takes.
         drop(tally);
         forward::upgrade_to_websocket(&mut parts.headers);
         open.connection.becomes(exchange.lease.upgrade().ok_or(Failure::BadResponse)?);
-        return Ok(filtered(rule, Some(arm), Response::from_parts(parts, ResponseBody::empty())));
+        return Ok(marked(filtered(rule, Some(arm), Response::from_parts(parts, ResponseBody::empty())), told));
     }
     // The rest of a body that the backend did not wait for could be read as another request: both connections end.
     // (HTTP/2 keeps messages apart, and gRPC begins many an answer before the request has ended.)
@@ -208,7 +218,7 @@ async fn forward_to(
         open.connection.leave_unread();
     }
     let body = ResponseBody::upstream(incoming, exchange.lease, tally, early, exchange.deadline).ending(ending);
-    Ok(filtered(rule, Some(arm), Response::from_parts(parts, body)))
+    Ok(marked(filtered(rule, Some(arm), Response::from_parts(parts, body)), told))
 }
 
 fn filtered(rule: &Rule, arm: Option<&Arm>, response: Response<ResponseBody>) -> Response<ResponseBody> {
@@ -218,6 +228,18 @@ fn filtered(rule: &Rule, arm: Option<&Arm>, response: Response<ResponseBody>) ->
         arm.filters.change_response(&mut parts);
     }
     Response::from_parts(parts, body)
+}
+
+/// A response that has its client come back.
+fn marked(
+    mut response: Response<ResponseBody>,
+    told: Option<(http::HeaderName, HeaderValue)>,
+) -> Response<ResponseBody> {
+    if let Some((name, value)) = told {
+        // Of cookies there may be others.
+        response.headers_mut().append(name, value);
+    }
+    response
 }
 
 /// The answer to a request without a response.

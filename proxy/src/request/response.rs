@@ -6,6 +6,8 @@ use std::task::{Context, Poll, ready};
 use bytes::Bytes;
 use http::{HeaderMap, StatusCode};
 use hyper::body::{Body, Frame, Incoming, SizeHint};
+use sluice_proxy_core::grpc;
+use sluice_proxy_core::health::Answer;
 use tokio::time::{Instant, Sleep};
 
 use super::body::{BodyError, Progress};
@@ -85,6 +87,9 @@ impl Passing {
         {
             tally.outcome = Outcome::of_grpc(trailers);
             self.ending = Ending::Told;
+            if let Some(lease) = &self.lease {
+                lease.endpoint().note(grpc::answer(trailers), tally.worker().now());
+            }
         }
     }
 
@@ -113,6 +118,7 @@ impl Passing {
     fn break_off(&mut self) {
         if let (Some(lease), Some(mut tally)) = (self.lease.take(), self.tally.take()) {
             let leaving = tally.worker().is_leaving(&lease);
+            lease.endpoint().note(Answer::GatewayError, tally.worker().now());
             tally.outcome = if leaving { Outcome::Disruption } else { Outcome::ConnectionFailure };
         }
     }

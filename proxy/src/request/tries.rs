@@ -6,6 +6,7 @@ use std::rc::Rc;
 use std::time::Duration;
 
 use http::Request;
+use sluice_proxy_core::health::Answer;
 use sluice_proxy_core::table::Rule;
 use tokio::time::{Instant, timeout_at};
 
@@ -13,7 +14,7 @@ use super::body::RequestBody;
 use super::exchange::{self, Exchange, Sending};
 use super::failure::Failure;
 use crate::serve::worker::Worker;
-use crate::upstream::Upstream;
+use crate::upstream::{Upstream, Wishes};
 
 /// A backend, and how long each try at it may take.
 #[derive(Clone, Copy)]
@@ -30,11 +31,11 @@ pub(super) async fn exchange(
     worker: &Rc<Worker>,
     upstream: Upstream<'_>,
     rule: &Rule,
-    websocket: bool,
+    (websocket, wishes): (bool, Option<&Wishes>),
     request: &mut Option<Request<RequestBody>>,
 ) -> Result<Exchange, Failure> {
     let Rule { retry, request_timeout, backend_timeout, .. } = rule;
-    let mut sending = Sending::new(websocket, retry.as_deref());
+    let mut sending = Sending::new(websocket, wishes, retry.as_deref());
     if retry.is_none() && request_timeout.is_none() && backend_timeout.is_none() {
         return exchange::exchange(worker, upstream, &mut sending, request).await;
     }
@@ -78,7 +79,13 @@ async fn once(
     request: &mut Option<Request<RequestBody>>,
 ) -> Result<Exchange, Failure> {
     let own = place.limit.map(|limit| Instant::now() + limit);
-    let mut exchange = within(own, exchange::exchange(place.worker, place.upstream, sending, request)).await?;
+    let outcome = within(own, exchange::exchange(place.worker, place.upstream, sending, request)).await;
+    if let (Err(Failure::TooSlow), Some(address)) = (&outcome, sending.last)
+        && let Some(endpoint) = place.worker.pools.known(place.upstream, address)
+    {
+        endpoint.note(Answer::GatewayError, place.worker.now());
+    }
+    let mut exchange = outcome?;
     exchange.deadline = own.into_iter().chain(place.deadline).min();
     Ok(exchange)
 }

@@ -30,6 +30,7 @@ pub(super) struct Exported {
     unlogged: u64,
     lost_spans: u64,
     evicted: u64,
+    ejections: u64,
     /// How often each limit was met.
     hits: [u64; Limit::ALL.len()],
     update: u64,
@@ -47,6 +48,7 @@ pub(super) fn text(plane: &Plane) -> String {
         unlogged: plane.log.dropped(),
         lost_spans: plane.lost_spans(),
         evicted: plane.evicted_flows(),
+        ejections: plane.ejections(),
         hits: Limit::ALL.map(|limit| plane.hits(limit)),
         update: plane.update.get(),
         resident,
@@ -73,6 +75,7 @@ impl Collector for Exported {
         self.encode_backends(&mut encoder, &signals::DISRUPTIONS, |totals| totals.disruptions)?;
         self.encode_backends(&mut encoder, &signals::PASSAGES, CellTotals::open)?;
         self.encode_bytes(&mut encoder)?;
+        describe(&mut encoder, &signals::EJECTIONS)?.encode_counter::<NoLabelSet, _, u64>(&self.ejections, None)?;
         describe(&mut encoder, &signals::FLOWS_EVICTED)?.encode_counter::<NoLabelSet, _, u64>(&self.evicted, None)?;
         self.encode_hits(&mut encoder)?;
         describe(&mut encoder, &signals::ACCESS_LOG_DROPPED)?

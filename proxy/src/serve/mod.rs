@@ -40,6 +40,7 @@ use std::rc::Rc;
 use std::time::Duration;
 
 use anyhow::Context;
+use sluice_proxy_core::table::Whereabouts;
 use tokio::signal::unix::{SignalKind, signal};
 use tokio::task::LocalSet;
 use tokio::time::MissedTickBehavior;
@@ -62,6 +63,12 @@ pub struct Args {
     /// Name under which the controller knows this data plane.
     #[arg(long, env = "POD_NAME", default_value = "local")]
     pod_name: String,
+    /// The node that it runs on, for Services that prefer endpoints near by.
+    #[arg(long, env = "NODE_NAME")]
+    node: Option<String>,
+    /// The zone of that.
+    #[arg(long, env = "NODE_ZONE")]
+    zone: Option<String>,
     /// Folder for the last configuration, from which a restarted container serves when the controller is away.
     #[arg(long, env = "SLUICE_STATE_DIR")]
     state_dir: Option<PathBuf>,
@@ -109,6 +116,9 @@ async fn serve(args: Args) -> anyhow::Result<()> {
     let workers = args.workers.or_else(|| std::thread::available_parallelism().ok().map(Into::into)).unwrap_or(1);
     let log = AccessLog::start(std::io::stdout()).context("cannot start the access log")?;
     let plane = Plane::start(workers.max(1), args.bind, log).context("cannot start the workers")?;
+    // A label that a pod does not have is an empty variable.
+    let given = |name: &Option<String>| name.clone().filter(|name| !name.is_empty());
+    plane.stand(Whereabouts { node: given(&args.node), zone: given(&args.zone) });
     let mut stop = signal(SignalKind::terminate())?;
     let mut interrupt = signal(SignalKind::interrupt())?;
     admin::start(args.admin, &plane).await.with_context(|| format!("cannot listen on {}", args.admin))?;

@@ -10,7 +10,7 @@ use std::sync::atomic::Ordering::Relaxed;
 
 use sluice_proxy_core::cells::Cells;
 use sluice_proxy_core::model::{Resource, Transport};
-use sluice_proxy_core::table::{BuildError, Compiler, Snapshot};
+use sluice_proxy_core::table::{BuildError, Compiler, Snapshot, Whereabouts};
 use tokio::net::TcpListener;
 use tokio::sync::{oneshot, watch};
 
@@ -122,6 +122,11 @@ impl Plane {
             listeners: RefCell::default(),
             datagrams: RefCell::default(),
         }))
+    }
+
+    /// Says where it is, before it serves anything.
+    pub(crate) fn stand(&self, here: Whereabouts) {
+        *self.compiler.borrow_mut() = Compiler::at(here);
     }
 
     /// Serves `resources`, of which those that are not among `changed` are served already: when this returns well, every
@@ -237,6 +242,11 @@ impl Plane {
     /// How often clients met a limit.
     pub(super) fn hits(&self, limit: Limit) -> u64 {
         self.workers.iter().map(|worker| worker.load.hits.of(limit)).sum()
+    }
+
+    /// Endpoints that were left out because they failed.
+    pub(super) fn ejections(&self) -> u64 {
+        self.workers.iter().map(|worker| worker.load.ejections.load(Relaxed)).sum()
     }
 
     /// UDP flows that made room for newer ones.

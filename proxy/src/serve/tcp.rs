@@ -12,6 +12,7 @@ use std::task::{Context, Poll, ready};
 use std::time::Duration;
 
 use http::StatusCode;
+use sluice_proxy_core::health::Answer;
 use sluice_proxy_core::model::{ListenerProtocol, Transport};
 use sluice_proxy_core::table::Action;
 use socket2::SockRef;
@@ -24,7 +25,7 @@ use super::counters::Outcome;
 use super::worker::Worker;
 use crate::request::failure::Failure;
 use crate::request::tally::{Passage, Tally};
-use crate::upstream::{InFlight, ServerStream, Upstream};
+use crate::upstream::{InFlight, ServerStream, Upstream, Wishes};
 
 /// Endpoints that are asked beside the first one when they do not take the connection.
 const ELSEWHERE: u32 = 2;
@@ -98,7 +99,7 @@ async fn reach(worker: &Rc<Worker>, connection: &Connection, server_name: &str) 
         snapshot.upstream(arm, listener.identity.as_deref())
     };
     let connected = match upstream {
-        Ok(upstream) => connect(worker, upstream).await,
+        Ok(upstream) => connect(worker, upstream, connection.client.as_bytes()).await,
         Err(failure) => Err(failure),
     };
     match connected {
@@ -113,13 +114,17 @@ async fn reach(worker: &Rc<Worker>, connection: &Connection, server_name: &str) 
     }
 }
 
-async fn connect(worker: &Worker, upstream: Upstream<'_>) -> Result<(ServerStream, InFlight), Failure> {
+async fn connect(worker: &Worker, upstream: Upstream<'_>, client: &[u8]) -> Result<(ServerStream, InFlight), Failure> {
+    let wishes = Wishes::of_client(upstream, || client);
     let (mut failed, mut last) = (Failure::NoEndpoint, None);
     for _ in 0..=ELSEWHERE {
-        let Some(endpoint) = worker.pools.choose(upstream, last, worker.random(), worker.now()) else { break };
-        match endpoint.connect(worker.now()).await {
+        let Some(endpoint) = worker.pools.choose(upstream, wishes.as_ref(), last, worker.random(), worker.now()) else {
+            break;
+        };
+        match endpoint.connect(upstream, worker.now()).await {
             Ok(connected) => return Ok(connected),
             Err(error) => {
+                endpoint.note(Answer::GatewayError, worker.now());
                 (failed, last) = (Failure::to_connect(worker, &endpoint, &error), Some(endpoint.target.address));
             }
         }

@@ -3,6 +3,7 @@
 mod abuse;
 mod admin;
 mod backend_tls;
+mod balancing;
 mod bodies;
 mod connections;
 mod cors;
@@ -18,6 +19,7 @@ mod mirrors;
 mod proxied;
 mod retries;
 mod routing;
+mod sessions;
 mod slow;
 mod stream;
 mod swaps;

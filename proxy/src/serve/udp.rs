@@ -26,7 +26,7 @@ use super::counters::Outcome;
 use super::worker::Worker;
 use crate::request::failure::Failure;
 use crate::request::tally::{Passage, Tally};
-use crate::upstream::InFlight;
+use crate::upstream::{InFlight, Wishes};
 
 /// Seconds without a datagram either way after which a flow is forgotten.
 pub(super) const IDLE_SECONDS: u32 = 60;
@@ -212,7 +212,7 @@ fn pass_on(worker: &Rc<Worker>, socket: &Rc<UdpSocket>, (port, client): (u16, So
 
 /// A new flow; none when it cannot be had now.
 fn begin(worker: &Rc<Worker>, socket: &Rc<UdpSocket>, port: u16, client: SocketAddr) -> Option<Rc<Flow>> {
-    let backend = match assign(worker, port)? {
+    let backend = match assign(worker, port, client)? {
         Ok(backend) => Some(backend),
         Err(failure) => {
             tracing::debug!(port, ?failure, "Datagrams are dropped");
@@ -245,7 +245,7 @@ fn rule(snapshot: &Snapshot, port: u16) -> Option<&Rule> {
 
 /// Draws a backend and an endpoint of it, or says why its datagrams are to be dropped. None when no route is there, or no
 /// socket is to be had.
-fn assign(worker: &Rc<Worker>, port: u16) -> Option<Result<Backend, Failure>> {
+fn assign(worker: &Rc<Worker>, port: u16, client: SocketAddr) -> Option<Result<Backend, Failure>> {
     let snapshot = worker.snapshot();
     let Action::Forward { split, arms } = &rule(&snapshot, port)?.action else {
         return Some(Err(Failure::NoBackend));
@@ -260,7 +260,8 @@ fn assign(worker: &Rc<Worker>, port: u16) -> Option<Result<Backend, Failure>> {
         Ok(upstream) => upstream,
         Err(failure) => return fail(failure),
     };
-    let Some(endpoint) = worker.pools.choose(upstream, None, worker.random(), worker.now()) else {
+    let wishes = Wishes::of_client(upstream, || client.ip().to_canonical().to_string());
+    let Some(endpoint) = worker.pools.choose(upstream, wishes.as_ref(), None, worker.random(), worker.now()) else {
         return fail(Failure::NoEndpoint);
     };
     match connect(endpoint.target.address) {

@@ -79,6 +79,8 @@ pub(crate) struct Load {
     pub(crate) requests: AtomicUsize,
     /// UDP flows that made room for newer ones.
     pub(crate) evicted: AtomicU64,
+    /// Endpoints that were left out because they failed.
+    pub(crate) ejections: AtomicU64,
     /// Limits that clients met.
     pub(crate) hits: Hits,
     /// Spans that no collector took.
@@ -200,10 +202,10 @@ impl Worker {
             connections: RefCell::default(),
             in_flight: RefCell::default(),
             flows: Flows::new(most_flows),
+            pools: Pools::new(Arc::clone(&load)),
             load,
             log,
             spans: Spans::default(),
-            pools: Pools::default(),
             copies: Cell::new(0),
             scratch: RefCell::new(vec![0; SCRATCH].into()),
             now: Cell::new(0),

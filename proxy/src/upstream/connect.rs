@@ -53,12 +53,14 @@ pub(super) struct Way<'a> {
     pub(super) address: SocketAddr,
     /// None where it is spoken to in the clear.
     pub(super) connector: Option<&'a Arc<Connector>>,
+    /// How long it may take to take the connection.
+    pub(super) timeout: Duration,
 }
 
 impl Way<'_> {
     /// Opens a connection; with no protocol, for whatever is passed on.
     pub(super) async fn open(self, protocol: Option<Protocol>) -> Result<ServerStream, ConnectError> {
-        let stream = open(self.address).await?;
+        let stream = open(self.address, self.timeout).await?;
         let Some(connector) = self.connector else { return Ok(ServerStream::Plain(stream)) };
         // Apart, because most connections are in the clear and are to be no larger for this.
         let secured = Box::pin(tokio::time::timeout(HANDSHAKE_TIMEOUT, connector.secure(stream, protocol))).await;
@@ -67,8 +69,8 @@ impl Way<'_> {
     }
 }
 
-async fn open(address: SocketAddr) -> Result<TcpStream, ConnectError> {
-    let stream = tokio::time::timeout(CONNECT_TIMEOUT, TcpStream::connect(address))
+async fn open(address: SocketAddr, timeout: Duration) -> Result<TcpStream, ConnectError> {
+    let stream = tokio::time::timeout(timeout, TcpStream::connect(address))
         .await
         .map_err(|_| ConnectError::TimedOut)?
         .map_err(|error| match error.kind() {
@@ -85,6 +87,8 @@ async fn open(address: SocketAddr) -> Result<TcpStream, ConnectError> {
 pub(crate) struct Http1 {
     pub(super) sender: http1::SendRequest<RequestBody>,
     pub(super) socket: Socket,
+    /// Requests that it has been used for.
+    pub(super) served: u32,
 }
 
 /// Opens an HTTP/1.1 connection. A task of the worker drives it until its sender is dropped.
@@ -116,7 +120,7 @@ async fn handshake(way: Way<'_>) -> Result<(Http1, Connection), ConnectError> {
     let io = TokioIo::new(socket.clone());
     let (sender, connection) =
         http1::Builder::new().max_header_size(MAX_HEAD_BYTES).handshake(io).await.map_err(ConnectError::Handshake)?;
-    Ok((Http1 { sender, socket }, connection))
+    Ok((Http1 { sender, socket, served: 0 }, connection))
 }
 
 /// Opens an HTTP/2 connection, in the clear with prior knowledge. A task of the worker drives it until its senders are dropped.

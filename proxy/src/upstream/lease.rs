@@ -40,6 +40,7 @@ pub(super) struct Stream {
 impl Stream {
     pub(super) fn new(shared: Rc<Shared>) -> Self {
         shared.streams.set(shared.streams.get() + 1);
+        shared.served.set(shared.served.get().saturating_add(1));
         Self { shared }
     }
 }
@@ -91,6 +92,11 @@ impl Lease {
     /// Whom it is connected to.
     pub(crate) fn target(&self) -> &Target {
         &self.in_flight.endpoint.target
+    }
+
+    /// The endpoint that it is connected to.
+    pub(crate) fn endpoint(&self) -> &Endpoint {
+        &self.in_flight.endpoint
     }
 
     /// Whether it is in TLS.

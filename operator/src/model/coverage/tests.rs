@@ -101,6 +101,8 @@ fn other_kinds_differ_in_whom_they_select() {
         (Kind::PodDisruptionBudget, "{minAvailable: 1}", None),
         (Kind::BackendTlsPolicy, &target("podinfo"), Some("BackendTLSPolicy/it Copy")),
         (Kind::BackendTlsPolicy, &target("other"), None),
+        (Kind::SluiceTrafficPolicy, "{targetRefs: [{name: podinfo}]}", Some("BackendTrafficPolicy/it Copy")),
+        (Kind::SluiceTrafficPolicy, "{targetRefs: [{name: podinfo}, {name: podinfo-canary}]}", None),
         (Kind::AuthorizationPolicy, app, Some("AuthorizationPolicy/it Change")),
         (Kind::AuthorizationPolicy, "{rules: []}", None),
         (Kind::PodMonitor, app, Some("PodMonitor/it Change")),

@@ -8,7 +8,8 @@ use std::time::Duration;
 use http::{HeaderName, Method};
 
 use super::slots::Places;
-use super::{Action, Arm, Backend, Condition, Mirror, Readiness, Rule};
+use super::{Action, Arm, Backend, Condition, Mirror, Readiness, Rule, Whereabouts};
+use crate::balance::Traffic;
 use crate::cells::{CellKey, Cells};
 use crate::filter::{Compiled, FilterError, Filters};
 use crate::matching::precedence::Precedence;
@@ -16,6 +17,7 @@ use crate::matching::{Matcher, PathMatcher, ValueMatcher};
 use crate::model::{self, Match, Route, ValueMatch};
 use crate::pick::Split;
 use crate::retry::Retry;
+use crate::session::{Session, SessionError};
 
 /// What can be wrong with a resource.
 #[derive(Debug, thiserror::Error)]
@@ -44,6 +46,9 @@ pub enum Problem {
     /// A pattern.
     #[error("the regular expression is not accepted: {0}")]
     Regex(#[from] regex::Error),
+    /// A session.
+    #[error(transparent)]
+    Session(#[from] SessionError),
 }
 
 /// The places of backends, given out when the first route names one or it comes itself, whichever is earlier.
@@ -146,6 +151,7 @@ fn rule(route: &Route, id: &Arc<str>, spec: &model::Rule, around: &mut Surroundi
         request_timeout: limit(spec.timeouts.request),
         backend_timeout: limit(spec.timeouts.backend),
         retry: spec.retry.as_ref().map(|retry| Box::new(Retry::new(retry))),
+        session: spec.session.as_ref().map(Session::new).transpose()?.map(Box::new),
         action,
     })
 }
@@ -192,14 +198,28 @@ pub(super) fn conditions(route: &Route, id: &Arc<str>) -> Result<Vec<Arc<Conditi
 }
 
 /// A backend and where it goes.
-pub(super) fn backend(spec: &model::Backend, id: Arc<str>) -> Backend {
+pub(super) fn backend(spec: &model::Backend, id: Arc<str>, here: &Whereabouts) -> Result<Backend, Problem> {
+    let traffic = spec.traffic.as_ref().map(Traffic::new).transpose().map_err(Problem::HeaderName)?.map(Box::new);
     let of = |ready| spec.endpoints.iter().filter(move |endpoint| endpoint.ready == ready);
     let (readiness, endpoints): (_, Box<[SocketAddr]>) = if of(true).next().is_some() {
-        (Readiness::Ready, of(true).map(|endpoint| endpoint.address).collect())
+        let ready = of(true).map(|endpoint| endpoint.address);
+        let near = near(spec, here);
+        let nearest: Box<_> = ready.clone().filter(|address| near.contains(address)).collect();
+        (Readiness::Ready, if nearest.is_empty() { ready.collect() } else { nearest })
     } else {
         (Readiness::Terminating, of(false).map(|endpoint| endpoint.address).collect())
     };
-    Backend { id, protocol: spec.protocol, tls: spec.tls.as_deref().map(Arc::from), endpoints, readiness }
+    let tls = spec.tls.as_deref().map(Arc::from);
+    Ok(Backend { id, protocol: spec.protocol, tls, traffic, endpoints, readiness })
+}
+
+/// The endpoints that are for data planes here.
+fn near<'a>(spec: &'a model::Backend, here: &Whereabouts) -> &'a [SocketAddr] {
+    if spec.near.is_empty() {
+        return &[];
+    }
+    let of = |kind: &str, name: &Option<String>| spec.near.get(&format!("{kind}/{}", name.as_ref()?));
+    of("node", &here.node).or_else(|| of("zone", &here.zone)).map_or(&[], Vec::as_slice)
 }
 
 fn matcher(condition: &Match) -> Result<Matcher, Problem> {

@@ -9,7 +9,7 @@ use std::sync::Arc;
 use super::build::{self, Backends, Problem, Surroundings};
 use super::place::{Listeners, Placing, check_listeners};
 use super::slots::Places;
-use super::{Condition, Readiness, Rule, Snapshot, Target};
+use super::{Backend, Condition, Readiness, Rule, Snapshot, Target, Whereabouts};
 use crate::cells::Cells;
 use crate::model::{self, Match, Resource, Route};
 
@@ -33,6 +33,7 @@ pub struct Compiler {
     backends: Backends,
     /// Which backends have an address, by slot.
     addresses: HashMap<Target, Vec<(u32, Readiness)>>,
+    here: Whereabouts,
 }
 
 /// A route in the current snapshot.
@@ -60,7 +61,7 @@ struct Prepared<'a> {
 struct Changes<'a> {
     /// All of them, when one differs.
     listeners: Option<Listeners>,
-    backends: Vec<(String, Option<&'a model::Backend>)>,
+    backends: Vec<(String, Option<Backend>)>,
     backend_tls: Vec<(String, Option<&'a model::BackendTls>)>,
     certificates: Vec<(String, Option<&'a model::Certificate>)>,
     gateways: Vec<(String, Option<&'a model::Gateway>)>,
@@ -69,6 +70,11 @@ struct Changes<'a> {
 }
 
 impl Compiler {
+    /// Makes snapshots for a data plane that is here.
+    pub fn at(here: Whereabouts) -> Self {
+        Self { here, ..Self::default() }
+    }
+
     /// The snapshot after these changes: by key, the resource as it is now, or none when it is gone. References to what
     /// is not there are not an error: a route waits for its listener, and a backend that is not there has no endpoints.
     /// After an error everything is as before.
@@ -131,7 +137,11 @@ impl Compiler {
         let mut listeners = BTreeMap::<String, Option<&model::Listener>>::new();
         for (key, resource) in changes {
             match (resource, key.split_once('/')) {
-                (Some(Resource::Backend(backend)), _) => prepared.backends.push((backend.id.clone(), Some(backend))),
+                (Some(Resource::Backend(backend)), _) => {
+                    let compiled = build::backend(backend, Arc::from(backend.id.as_str()), &self.here)
+                        .map_err(|problem| BuildError { resource: key, problem })?;
+                    prepared.backends.push((backend.id.clone(), Some(compiled)));
+                }
                 (Some(Resource::BackendTls(tls)), _) => prepared.backend_tls.push((tls.id.clone(), Some(tls))),
                 (Some(Resource::Certificate(certificate)), _) => {
                     prepared.certificates.push((certificate.id.clone(), Some(certificate)));
@@ -191,14 +201,14 @@ impl Compiler {
         }
     }
 
-    fn put_backend(&mut self, next: &mut Snapshot, id: &str, spec: Option<&model::Backend>) {
+    fn put_backend(&mut self, next: &mut Snapshot, id: &str, new: Option<Backend>) {
         let (id, slot) = self.backends.acquire(id);
-        let new = spec.map(|spec| build::backend(spec, Arc::clone(&id)));
+        let new = new.map(|new| Backend { id: Arc::clone(&id), ..new });
         let old = next.backends.get(slot);
         if old == new.as_ref() {
             return self.backends.release(&id);
         }
-        let addresses = |backend: &super::Backend| -> Vec<_> {
+        let addresses = |backend: &Backend| -> Vec<_> {
             backend.endpoints.iter().map(|address| backend.target(*address)).collect()
         };
         let left = old.map(addresses).unwrap_or_default();

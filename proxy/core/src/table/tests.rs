@@ -2,6 +2,7 @@
 
 mod changes;
 mod gateways;
+mod near;
 mod passing;
 
 use http::Request;
@@ -194,15 +195,10 @@ fn of_equal_matches_the_oldest_route_wins_then_the_first_by_name() {
 #[test]
 fn endpoints_are_the_ready_ones_or_else_those_that_still_serve() {
     let backend = |id: &str, endpoints: &[(&str, bool)]| {
-        Resource::Backend(Backend {
-            id: id.into(),
-            protocol: Protocol::Http1,
-            tls: None,
-            endpoints: endpoints
-                .iter()
-                .map(|(address, ready)| Endpoint { address: address.parse().expect("address"), ready: *ready })
-                .collect(),
-        })
+        let endpoints = endpoints
+            .iter()
+            .map(|(address, ready)| Endpoint { address: address.parse().expect("address"), ready: *ready });
+        Resource::Backend(Backend::new(id, Protocol::Http1, endpoints.collect()))
     };
     let mut both = route("r", &["l"], &[], vec![(prefix("/"), "mixed")]);
     both.rules[0].backends = vec![weighted("mixed", 1), weighted("leaving", 1), weighted("absent", 1)];
@@ -369,8 +365,7 @@ fn timeouts_mirrors_and_filters_of_a_rule_are_compiled() {
     let mirror = |numerator, denominator| Filter::Mirror(Mirror { backend: "b".into(), numerator, denominator });
     let with = |rule: Rule| {
         let route = Route { rules: vec![rule], ..route("r", &["l"], &[], vec![]) };
-        let backend =
-            Resource::Backend(Backend { id: "b".into(), protocol: Protocol::Http1, tls: None, endpoints: Vec::new() });
+        let backend = Resource::Backend(Backend::new("b", Protocol::Http1, Vec::new()));
         Snapshot::build(&[listener("l", None), backend, Resource::Route(route)], &mut Cells::default())
     };
     let rule = Rule {

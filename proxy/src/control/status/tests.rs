@@ -157,7 +157,7 @@ fn policy_plan(gateways: usize) -> PolicyPlan {
         generation: 3,
         ancestors: (0..gateways).map(|number| Name::new("shop", format!("web-{number:02}"))).collect(),
         accepted: Condition::accepted(),
-        resolved: Condition::resolved(),
+        resolved: Some(Condition::resolved()),
         resource: None,
     }
 }

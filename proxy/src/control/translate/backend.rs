@@ -7,7 +7,7 @@ use std::{
 
 use k8s_openapi::api::{
     core::v1::{Service, ServicePort},
-    discovery::v1::{Endpoint, EndpointSlice},
+    discovery::v1::{Endpoint, EndpointHints, EndpointSlice},
 };
 use sluice_gateway_types::{GROUP, HttpBackendRef};
 use sluice_proxy_core::model::{self, Protocol};
@@ -15,8 +15,8 @@ use sluice_proxy_core::model::{self, Protocol};
 use crate::control::{
     objects::{Name, Objects, RouteKind},
     translate::{
-        backend_tls::Policies,
         conditions::{Condition, RESOLVED_REFS},
+        policy::Policies,
         reference::{self, From, To},
     },
 };
@@ -125,12 +125,14 @@ pub fn backend(reference: &ServiceRef, policies: &Policies<'_>, objects: &Object
     let slices = slices.iter().filter(|slice| !is_of_an_earlier_service(slice, uid));
     let name = port.and_then(|port| port.name.as_deref()).unwrap_or_default();
     let mut endpoints: BTreeMap<SocketAddr, Readiness> = BTreeMap::new();
-    for (address, readiness) in slices.flat_map(|slice| addresses(slice, name)) {
+    let mut hints = BTreeMap::new();
+    for (address, readiness, hint) in slices.flat_map(|slice| addresses(slice, name)) {
         let allowed = reachable(address.ip()) && !objects.own_addresses.contains(&address.ip());
         if allowed || objects.any_endpoint {
             // A pod that moves from one slice to another is in both for a moment.
             let known = endpoints.entry(address).or_insert(readiness);
             *known = readiness.max(*known);
+            hints.extend(hint.map(|hint| (address, hint)));
         }
     }
     let worst = if objects.spares_unready && endpoints.values().all(|readiness| *readiness == Readiness::Unready) {
@@ -139,7 +141,9 @@ pub fn backend(reference: &ServiceRef, policies: &Policies<'_>, objects: &Object
         Readiness::Leaving
     };
     endpoints.retain(|_, readiness| *readiness >= worst);
+    let near = near(&endpoints, &hints);
     let endpoint = |(address, readiness)| model::Endpoint { address, ready: readiness == Readiness::Ready };
+    let port_name = port.and_then(|port| port.name.as_deref());
     model::Backend {
         id: reference.id(),
         protocol: match (reference.kind, port.and_then(|port| port.app_protocol.as_deref())) {
@@ -149,10 +153,40 @@ pub fn backend(reference: &ServiceRef, policies: &Policies<'_>, objects: &Object
         tls: match reference.kind {
             // TLS is for streams.
             RouteKind::Udp => None,
-            _ => policies.of_port(&reference.service, port.and_then(|port| port.name.as_deref())).map(Name::to_string),
+            _ => policies.tls(&reference.service, port_name).map(Name::to_string),
         },
+        traffic: policies.traffic(&reference.service, port_name),
         endpoints: endpoints.into_iter().map(endpoint).collect(),
+        near,
     }
+}
+
+/// By place, the ready endpoints that are hinted to be for it. A hint that not every ready endpoint has is not followed, as
+/// kube-proxy has it: the hints are not complete then.
+fn near(
+    endpoints: &BTreeMap<SocketAddr, Readiness>,
+    hints: &BTreeMap<SocketAddr, &EndpointHints>,
+) -> BTreeMap<String, Vec<SocketAddr>> {
+    let ready =
+        || endpoints.iter().filter(|(_, readiness)| **readiness == Readiness::Ready).map(|(address, _)| address);
+    let mut near = BTreeMap::<String, Vec<SocketAddr>>::new();
+    for places in [nodes, zones] {
+        let of = |address: &SocketAddr| hints.get(address).map(|hints| places(hints)).unwrap_or_default();
+        if ready().all(|address| !of(address).is_empty()) {
+            for address in ready() {
+                of(address).into_iter().for_each(|place| near.entry(place).or_default().push(*address));
+            }
+        }
+    }
+    near
+}
+
+fn nodes(hints: &EndpointHints) -> Vec<String> {
+    hints.for_nodes.iter().flatten().map(|node| format!("node/{}", node.name)).collect()
+}
+
+fn zones(hints: &EndpointHints) -> Vec<String> {
+    hints.for_zones.iter().flatten().map(|zone| format!("zone/{}", zone.name)).collect()
 }
 
 /// A Service that is made again soon after it was deleted meets the slices of the old one, until the garbage collector has
@@ -189,15 +223,16 @@ enum Readiness {
 }
 
 /// Endpoints of a slice that are not gone, at its port of this name.
-fn addresses(slice: &EndpointSlice, port: &str) -> Vec<(SocketAddr, Readiness)> {
+fn addresses<'a>(slice: &'a EndpointSlice, port: &str) -> Vec<(SocketAddr, Readiness, Option<&'a EndpointHints>)> {
     let mut ports = slice.ports.iter().flatten();
     let found = ports.find(|candidate| candidate.name.as_deref().unwrap_or_default() == port);
     let Some(number) = found.and_then(|port| u16::try_from(port.port?).ok()) else { return vec![] };
     let usable = slice.endpoints.iter().flatten().filter_map(|endpoint| Some((endpoint, readiness(endpoint)?)));
-    usable
-        .flat_map(|(endpoint, readiness)| endpoint.addresses.iter().map(move |address| (address, readiness)))
-        .filter_map(|(address, readiness)| Some((SocketAddr::new(address.parse().ok()?, number), readiness)))
-        .collect()
+    let located = usable.flat_map(|(endpoint, readiness)| {
+        let addresses = endpoint.addresses.iter().filter_map(|address| address.parse().ok());
+        addresses.map(move |ip| (SocketAddr::new(ip, number), readiness, endpoint.hints.as_ref()))
+    });
+    located.collect()
 }
 
 /// The readiness of an endpoint; none when it is on its way out and does not serve any more. What a condition does not
@@ -235,7 +270,7 @@ mod tests {
     use crate::control::{
         files,
         objects::{Name, RouteKind},
-        translate::backend_tls::Policies,
+        translate::policy::Policies,
     };
 
     /// Addresses of the endpoints of the only backend, those that are not ready in brackets.
@@ -266,6 +301,42 @@ endpoints:
             if endpoint.ready { ip.to_string() } else { format!("({ip})") }
         };
         backend.endpoints.iter().map(show).collect()
+    }
+
+    #[test]
+    fn hints_that_every_ready_endpoint_has_are_passed_on() {
+        for (hints, expected) in [
+            (["forZones: [{name: a}]", "forZones: [{name: a}, {name: b}]"], "zone/a: 1 2, zone/b: 2"),
+            (["forZones: [{name: a}], forNodes: [{name: n1}]", "forZones: [{name: b}]"], "zone/a: 1, zone/b: 2"),
+            (["forZones: [{name: a}]", ""], ""),
+            (["forNodes: [{name: n1}]", "forNodes: [{name: m1}]"], "node/m1: 2, node/n1: 1"),
+        ] {
+            let [one, two] = hints;
+            let text = format!(
+                "
+kind: Service
+metadata: {{name: app, namespace: shop}}
+spec: {{ports: [{{port: 80}}]}}
+---
+kind: EndpointSlice
+metadata: {{name: app-1, namespace: shop, labels: {{kubernetes.io/service-name: app}}}}
+addressType: IPv4
+ports: [{{port: 8080}}]
+endpoints:
+- {{addresses: [10.0.0.1], hints: {{{one}}}}}
+- {{addresses: [10.0.0.2], hints: {{{two}}}}}
+- {{addresses: [10.0.0.3], conditions: {{ready: false}}}}
+"
+            );
+            let objects = files::parse(&text).unwrap();
+            let reference = ServiceRef { service: Name::new("shop", "app"), port: 80, kind: RouteKind::Http };
+            let near = backend(&reference, &Policies::new(&objects), &objects).near;
+            let shown = near.iter().map(|(place, addresses)| {
+                let hosts = addresses.iter().map(|address| address.ip().to_string().split_off("10.0.0.".len()));
+                format!("{place}: {}", hosts.collect::<Vec<_>>().join(" "))
+            });
+            assert_eq!(shown.collect::<Vec<_>>().join(", "), expected, "{hints:?}");
+        }
     }
 
     #[test]

@@ -5,7 +5,7 @@
 #[cfg(test)]
 mod tests;
 
-use std::collections::{BTreeMap, BTreeSet};
+use std::collections::BTreeMap;
 
 use sluice_gateway_types::{BackendTlsPolicy, BackendValidation, GROUP, SubjectAltName};
 use sluice_proxy_core::model::{self, Authorities, SubjectName};
@@ -13,80 +13,29 @@ use sluice_proxy_core::model::{self, Authorities, SubjectName};
 use crate::control::{
     objects::{Name, Objects},
     translate::{
-        backend::ServiceRef,
         conditions::{ACCEPTED, Condition, RESOLVED_REFS},
         filter,
+        policy::{self, Attachments, PolicyPlan, Target},
         reference::From,
         secrets::{self, Problem},
     },
 };
 use crate::tls;
 
-/// What is said and made of one policy.
-#[derive(Clone, Debug, PartialEq)]
-pub struct PolicyPlan {
-    /// Its generation.
-    pub generation: i64,
-    /// Gateways of ours whose routes reach its Services. Empty: it is not ours (any more).
-    pub ancestors: BTreeSet<Name>,
-    /// Whether it is in force.
-    pub accepted: Condition,
-    /// Whether its authorities are usable.
-    pub resolved: Condition,
-    /// What data planes are told; none when it governs nothing or cannot be used.
-    pub resource: Option<model::BackendTls>,
-}
-
-/// A Service and the name of a port; none stands for every port that no policy names.
-type Target<'a> = (Name, Option<&'a str>);
-
 /// Every policy, and what it bears on.
 #[derive(Debug)]
 pub struct Policies<'a> {
     objects: &'a Objects,
-    /// The policy of each target: of several the oldest, and of equally old ones the first by name.
-    governing: BTreeMap<Target<'a>, &'a Name>,
-    /// Gateways that reach a Service.
-    reached: BTreeMap<Name, BTreeSet<Name>>,
+    /// What they bear on.
+    pub attachments: Attachments<'a>,
 }
 
 impl<'a> Policies<'a> {
     /// All policies; what they bear on is still to be noted.
     pub fn new(objects: &'a Objects) -> Self {
-        let mut oldest: Vec<_> = objects.backend_tls_policies.iter().collect();
-        oldest.sort_by_key(|(name, policy)| {
-            let created = policy.metadata.creation_timestamp.as_ref();
-            (created.map_or(0, |time| time.0.as_second()), *name)
-        });
-        let mut governing = BTreeMap::new();
-        for (name, policy) in oldest {
-            for target in targets(name, policy) {
-                governing.entry(target).or_insert(name);
-            }
-        }
-        Self { objects, governing, reached: BTreeMap::new() }
-    }
-
-    /// Notes that routes lead from these Gateways to these Services.
-    pub fn reach(&mut self, services: &BTreeSet<ServiceRef>, gateways: &BTreeSet<Name>) {
-        if self.governing.is_empty() {
-            return;
-        }
-        for reference in services {
-            self.reached.entry(reference.service.clone()).or_default().extend(gateways.iter().cloned());
-        }
-    }
-
-    /// The Services that policies are for.
-    pub fn targets(&self) -> BTreeSet<Name> {
-        self.governing.keys().map(|(service, _)| service.clone()).collect()
-    }
-
-    /// The policy that governs a port of a Service.
-    pub fn of_port(&self, service: &Name, port: Option<&str>) -> Option<&'a Name> {
-        let of = |port| self.governing.get(&(service.clone(), port)).copied();
-        // A port without a name is meant by nobody who names one.
-        port.and_then(|port| of(Some(port))).or_else(|| of(None))
+        let policies = objects.backend_tls_policies.iter();
+        let policies = policies.map(|(name, policy)| (name, &policy.metadata, targets(name, policy)));
+        Self { objects, attachments: Attachments::new(objects, policies.collect()) }
     }
 
     /// What comes of every policy.
@@ -96,45 +45,26 @@ impl<'a> Policies<'a> {
     }
 
     fn plan(&self, name: &Name, policy: &BackendTlsPolicy) -> PolicyPlan {
-        let targets: Vec<_> = targets(name, policy).filter(|(service, _)| self.reached.contains_key(service)).collect();
+        let (targets, ancestors) = self.attachments.reached(targets(name, policy));
         let mut plan = PolicyPlan {
             generation: policy.metadata.generation.unwrap_or_default(),
-            ancestors: targets.iter().flat_map(|(service, _)| &self.reached[service]).cloned().collect(),
+            ancestors,
             accepted: Condition::accepted(),
-            resolved: Condition::resolved(),
+            resolved: None,
             resource: None,
         };
-        if plan.ancestors.is_empty() {
-            // Nothing is looked up that nobody needs.
-            return plan;
+        let mut resolved = Condition::resolved();
+        // Nothing is looked up that nobody needs.
+        if !plan.ancestors.is_empty() {
+            let tls = self.tls(name, policy, &mut resolved);
+            let unattached = self.attachments.unattached(name, &targets);
+            if let Some(condition) = unattached.or_else(|| tls.as_ref().err().cloned()) {
+                plan.accepted = condition;
+            }
+            plan.resource = tls.ok().filter(|_| self.attachments.governs(name, &targets));
         }
-        let tls = self.tls(name, policy, &mut plan.resolved);
-        let unattached = targets.iter().find_map(|target| self.unattached(name, target));
-        if let Some(condition) = unattached.or_else(|| tls.as_ref().err().cloned()) {
-            plan.accepted = condition;
-        }
-        // Of several targets it keeps those that are its own.
-        let governs = targets.iter().any(|target| self.governing.get(target) == Some(&name));
-        plan.resource = tls.ok().filter(|_| governs);
+        plan.resolved = Some(resolved);
         plan
-    }
-
-    /// Why a policy does not bear on one of its targets.
-    fn unattached(&self, name: &Name, target: &Target<'_>) -> Option<Condition> {
-        let (service, port) = target;
-        let governing = self.governing.get(target)?;
-        if *governing != name {
-            let message = format!("targetRefs: Service {service} has policy {governing} already, which comes first");
-            return Some(Condition::no(ACCEPTED, "Conflicted", message));
-        }
-        let port = (*port)?;
-        let spec = self.objects.services.get(service).and_then(|service| service.spec.as_ref());
-        let mut ports = spec.and_then(|spec| spec.ports.as_ref()).into_iter().flatten();
-        if ports.any(|candidate| candidate.name.as_deref() == Some(port)) {
-            return None;
-        }
-        let message = format!("targetRefs: Service {service} has no port of the name {port}");
-        Some(Condition::no(ACCEPTED, "TargetNotFound", message))
     }
 
     /// What a policy says, or why it cannot be used; what is wrong with its references is told in any case.
@@ -203,17 +133,12 @@ impl<'a> Policies<'a> {
     }
 }
 
-/// The Services that a policy is for; what else it names is not ours to judge.
-fn targets<'a>(name: &Name, policy: &'a BackendTlsPolicy) -> impl Iterator<Item = Target<'a>> {
-    let namespace = name.namespace.clone();
-    let services = policy.spec.target_refs.iter().filter(|target| {
-        target.group.as_deref().unwrap_or_default().is_empty()
-            && target.kind.as_deref().unwrap_or("Service") == "Service"
+fn targets<'a>(name: &Name, policy: &'a BackendTlsPolicy) -> Vec<Target<'a>> {
+    let targets = policy.spec.target_refs.iter().filter_map(|target| {
+        let kind = (target.group.as_deref(), target.kind.as_deref());
+        policy::target(name, kind, &target.name, target.section_name.as_deref())
     });
-    services.map(move |target| {
-        let port = target.section_name.as_deref().filter(|port| !port.is_empty());
-        (Name::new(&namespace, &target.name), port)
-    })
+    targets.collect()
 }
 
 fn subject_name(name: &SubjectAltName) -> Result<SubjectName, String> {

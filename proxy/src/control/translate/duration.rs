@@ -1,5 +1,7 @@
 //! Durations as the Gateway API writes them (GEP-2257).
 
+use crate::control::translate::filter::Refusal;
+
 /// Milliseconds of a duration: one to four pairs of a number of at most five digits and a unit (`h`, `m`, `s`, `ms`).
 /// None for everything else, also where Go would read it.
 pub fn millis(text: &str) -> Option<u64> {
@@ -19,6 +21,12 @@ pub fn millis(text: &str) -> Option<u64> {
         }
     }
     None
+}
+
+/// Milliseconds of a field, or why it has none.
+pub fn field(text: Option<&String>, place: &str) -> Result<Option<u64>, Refusal> {
+    let bad = |text: &String| Refusal::unsupported(format!("{place}: {text:?} is not a duration such as 1m30s"));
+    text.map(|text| millis(text).ok_or_else(|| bad(text))).transpose()
 }
 
 #[cfg(test)]

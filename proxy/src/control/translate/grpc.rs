@@ -33,6 +33,7 @@ fn rule(spec: &GrpcRouteRule, index: usize, found: &mut Rules<'_>) -> Result<mod
         matches,
         filters,
         backends,
+        session: spec.session_persistence.as_ref().map(|spec| found.sessions.session(spec, &place)).transpose()?,
         ..model::Rule::default()
     })
 }

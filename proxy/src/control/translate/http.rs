@@ -28,19 +28,15 @@ fn rule(spec: &RouteRule, index: usize, found: &mut Rules<'_>) -> Result<model::
         backends,
         timeouts: spec.timeouts.as_ref().map(|spec| timeouts(spec, &place)).transpose()?.unwrap_or_default(),
         retry: spec.retry.as_ref().map(|spec| retry(spec, &place)).transpose()?,
+        session: spec.session_persistence.as_ref().map(|spec| found.sessions.session(spec, &place)).transpose()?,
     })
-}
-
-fn duration(text: Option<&String>, place: &str) -> Result<Option<u64>, Refusal> {
-    let bad = |text: &String| Refusal::unsupported(format!("{place}: {text:?} is not a duration such as 1m30s"));
-    text.map(|text| duration::millis(text).ok_or_else(|| bad(text))).transpose()
 }
 
 fn timeouts(spec: &RouteTimeouts, place: &str) -> Result<model::Timeouts, Refusal> {
     let place = format!("{place}.timeouts");
     filter::known(&spec.unknown, &place)?;
-    let request = duration(spec.request.as_ref(), &format!("{place}.request"))?;
-    let backend = duration(spec.backend_request.as_ref(), &format!("{place}.backendRequest"))?;
+    let request = duration::field(spec.request.as_ref(), &format!("{place}.request"))?;
+    let backend = duration::field(spec.backend_request.as_ref(), &format!("{place}.backendRequest"))?;
     if request.is_some_and(|request| request > 0 && backend.is_some_and(|backend| backend > request)) {
         return Err(Refusal::unsupported(format!("{place}: backendRequest cannot be longer than request")));
     }
@@ -59,7 +55,7 @@ fn retry(spec: &RouteRetry, place: &str) -> Result<model::Retry, Refusal> {
         codes: spec.codes.iter().map(code).collect::<Result<_, _>>()?,
         attempts: u32::try_from(attempts)
             .map_err(|_| Refusal::unsupported(format!("{place}.attempts: {attempts} is not a number of attempts")))?,
-        backoff: duration(spec.backoff.as_ref(), &format!("{place}.backoff"))?,
+        backoff: duration::field(spec.backoff.as_ref(), &format!("{place}.backoff"))?,
     })
 }
 

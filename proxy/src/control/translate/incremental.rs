@@ -26,9 +26,9 @@ use crate::control::{
     translate::{
         Translation,
         backend::{self, ServiceRef},
-        backend_tls::Policies,
         host,
         parameters::Collector,
+        policy::Policies,
         rivals::{self, Rivals},
         route::{self, Place, Reach},
         whole,

@@ -16,6 +16,7 @@ use crate::control::{
         gateway::{GatewayPlan, ListenerPlan},
         grpc, host, http, l4, listener_set,
         rivals::Rivals,
+        session,
     },
 };
 
@@ -83,6 +84,8 @@ impl Reach {
 pub struct Rules<'a> {
     from: Referrer<'a>,
     objects: &'a Objects,
+    /// Whose sessions those of its rules are.
+    pub sessions: session::Owner,
     /// The rules so far.
     pub list: Vec<model::Rule>,
     named: BTreeSet<Name>,
@@ -93,10 +96,11 @@ pub struct Rules<'a> {
 }
 
 impl<'a> Rules<'a> {
-    fn new(from: Referrer<'a>, objects: &'a Objects) -> Self {
+    fn new(from: Referrer<'a>, sessions: session::Owner, objects: &'a Objects) -> Self {
         Self {
             from,
             objects,
+            sessions,
             list: vec![],
             named: BTreeSet::new(),
             backends: BTreeSet::new(),
@@ -198,7 +202,8 @@ pub fn plan(
     }
     let mut resource = skeleton(route, &name);
     let mut reach = Reach { hostnames: resource.hostnames.clone(), ..Reach::default() };
-    let mut rules = Rules::new(Referrer { kind: name.kind, namespace: &name.name.namespace }, objects);
+    let from = Referrer { kind: name.kind, namespace: &name.name.namespace };
+    let mut rules = Rules::new(from, session::Owner::new(&name, route.metadata()), objects);
     let translated = translate_rules(route, &mut rules);
     reach.named = rules.named;
     let (refusal, unsupported, resolved) = match translated {

@@ -53,7 +53,7 @@ fn render(translation: &Translation) -> String {
     for (name, policy) in &translation.policies {
         writeln!(out, "policy {name} at {:?}", policy.ancestors.iter().map(Name::to_string).collect::<Vec<_>>())
             .unwrap();
-        writeln!(out, "{}\n{}", condition(&policy.accepted), condition(&policy.resolved)).unwrap();
+        out.extend([&policy.accepted].into_iter().chain(&policy.resolved).map(|said| condition(said) + "\n"));
     }
     for (key, resource) in &translation.resources {
         writeln!(out, "{key}\n  {}", serde_json::to_string(resource).unwrap()).unwrap();

@@ -55,7 +55,7 @@ fn rules(authority: &Authority, hostname: &str, names: &[SubjectName]) -> Backen
 /// Backend `b`, which is of this policy.
 pub(super) fn backend(address: SocketAddr, protocol: Protocol) -> Resource {
     let endpoints = vec![Endpoint { address, ready: true }];
-    Resource::Backend(Backend { id: "b".into(), protocol, tls: Some(POLICY.into()), endpoints })
+    Resource::Backend(Backend { tls: Some(POLICY.into()), ..Backend::new("b", protocol, endpoints) })
 }
 
 /// A proxy whose one backend is of this policy.
@@ -125,12 +125,8 @@ fn nobody_is_let_through_in_the_clear_or_under_authorities_of_others() {
         // Whether this system trusts somebody or nobody.
         assert!([500, 502].contains(&status(&proxy).await));
         let clear = Echo::start("clear", Protocol::Http1).await;
-        let absent = Backend {
-            id: "b".into(),
-            protocol: Protocol::Http1,
-            tls: Some("shop/absent".into()),
-            endpoints: vec![Endpoint { address: clear.address, ready: true }],
-        };
+        let endpoints = vec![Endpoint { address: clear.address, ready: true }];
+        let absent = Backend { tls: Some("shop/absent".into()), ..Backend::new("b", Protocol::Http1, endpoints) };
         proxy.put(Resource::Backend(absent));
         proxy.apply().await.expect("applied");
         assert_eq!(status(&proxy).await, 500);

@@ -92,6 +92,11 @@ impl Echo {
         self.connections.borrow().iter().filter(|connection| !connection.is_finished()).count()
     }
 
+    /// Connections that there ever were.
+    pub(super) fn accepted(&self) -> usize {
+        self.connections.borrow().len()
+    }
+
     /// Stops listening and closes every connection.
     pub(super) fn stop(&self) {
         self.accepting.abort();

@@ -137,7 +137,7 @@ impl Proxy {
 
     pub(super) fn endpoints(&self, name: &str, protocol: Protocol, addresses: &[SocketAddr]) {
         let endpoints = addresses.iter().map(|address| Endpoint { address: *address, ready: true }).collect();
-        self.put(Resource::Backend(Backend { id: name.into(), protocol, tls: None, endpoints }));
+        self.put(Resource::Backend(Backend::new(name, protocol, endpoints)));
     }
 
     /// The port's one listener, of a Gateway that asks for this.
@@ -215,7 +215,9 @@ fn free_port() -> u16 {
 #[derive(Debug)]
 pub(super) struct Answer {
     pub(super) status: u16,
+    /// In lower case.
     pub(super) head: String,
+    pub(super) written: String,
     pub(super) body: String,
 }
 
@@ -272,7 +274,8 @@ impl Client {
             }
             self.read().await?;
         };
-        let head = String::from_utf8(self.unread.drain(..end).collect()).expect("ascii").to_lowercase();
+        let written = String::from_utf8(self.unread.drain(..end).collect()).expect("ascii");
+        let head = written.to_lowercase();
         let status = head.split(' ').nth(1)?.parse().ok()?;
         let length = head.split("content-length: ").nth(1).and_then(|rest| rest.split("\r\n").next()?.parse().ok());
         let length: usize = length.unwrap_or_default();
@@ -280,7 +283,7 @@ impl Client {
             self.read().await?;
         }
         let body = String::from_utf8(self.unread.drain(..length).collect()).expect("text");
-        Some(Answer { status, head, body })
+        Some(Answer { status, head, written, body })
     }
 
     async fn read(&mut self) -> Option<()> {

@@ -42,7 +42,7 @@ fn common_resource() -> impl Strategy<Value = Resource> {
         let endpoints =
             endpoints.into_iter().map(|(port, ready)| Endpoint { address: ([10, 0, 0, 1], port).into(), ready });
         let (id, tls) = (id.to_owned(), tls.map(str::to_owned));
-        Resource::Backend(Backend { id, protocol: Protocol::Http1, tls, endpoints: endpoints.collect() })
+        Resource::Backend(Backend { tls, ..Backend::new(id, Protocol::Http1, endpoints.collect()) })
     });
     let policies = (name(), name()).prop_map(|(id, hostname)| backend_tls(id, hostname));
     prop_oneof![listeners, routes, backends, policies]
@@ -128,8 +128,7 @@ fn a_weight_makes_no_table_and_no_other_route_anew() {
         Resource::Route(one)
     };
     let other = Resource::Route(route("other", &["l"], &["other.test"], vec![(prefix("/"), "b")]));
-    let backend =
-        Resource::Backend(Backend { id: "b".into(), protocol: Protocol::Http1, tls: None, endpoints: Vec::new() });
+    let backend = Resource::Backend(Backend::new("b", Protocol::Http1, Vec::new()));
     let before = update(&[listener("l", None), one(1), other, backend]);
     let after = update(&[one(2)]);
     let table =
@@ -155,7 +154,7 @@ fn an_address_is_wanted_in_the_way_in_which_its_backends_are_spoken_to() {
     };
     let backend = |id: &str, tls: Option<&str>| {
         let endpoints = vec![Endpoint { address: ([10, 0, 0, 1], 1).into(), ready: true }];
-        Resource::Backend(Backend { id: id.into(), protocol: Protocol::Http1, tls: tls.map(str::to_owned), endpoints })
+        Resource::Backend(Backend { tls: tls.map(str::to_owned), ..Backend::new(id, Protocol::Http1, endpoints) })
     };
     let wanted =
         |snapshot: &Snapshot| [None, Some("p"), Some("q")].map(|tls| snapshot.readiness(&target(1, tls)).is_some());

@@ -68,7 +68,8 @@ impl Cluster {
             7..10 => replace(self, "policy", number % 2, |o| &mut o.backend_tls_policies, Self::policy),
             10..12 => self.change_namespace(),
             12..13 => replace(self, "parameters", number % 2, |o| &mut o.gateway_parameters, Self::parameters),
-            13..30 => replace(self, "service", number % 6, |o| &mut o.services, Self::service),
+            13..16 => replace(self, "traffic", number % 2, |o| &mut o.backend_traffic_policies, Self::traffic),
+            16..30 => replace(self, "service", number % 6, |o| &mut o.services, Self::service),
             30..50 => self.change_slice(number),
             50..75 => replace(self, "http", number, |o| &mut o.http_routes, |c| c.route(RouteKind::Http)),
             75..85 => replace(self, "grpc", number % 4, |o| &mut o.grpc_routes, |c| c.route(RouteKind::Grpc)),
@@ -166,6 +167,12 @@ impl Cluster {
         let target = json!({"group": "", "kind": "Service", "name": self.target()["name"]});
         let validation = json!({"hostname": "app.test", "wellKnownCACertificates": "System"});
         json!({"metadata": self.metadata(), "spec": {"targetRefs": [target], "validation": validation}})
+    }
+
+    fn traffic(&mut self) -> Value {
+        let target = json!({"name": self.target()["name"]});
+        let connect = self.one(&["1s", "1h"]);
+        json!({"metadata": self.metadata(), "spec": {"targetRefs": [target], "connectTimeout": connect}})
     }
 
     fn service(&mut self) -> Value {

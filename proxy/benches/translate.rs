@@ -7,6 +7,7 @@ use std::{
     time::{Duration, Instant},
 };
 
+use k8s_openapi::api::core::v1::Service;
 use serde_json::json;
 use sluice_gateway_types::HttpRoute;
 use sluice_proxy::control::{
@@ -52,17 +53,14 @@ fn objects() -> Objects {
         "apiVersion": "gateway.networking.k8s.io/v1", "kind": "Gateway", "metadata": {"name": "gw", "namespace": "ns"},
         "spec": {"gatewayClassName": "sluice", "listeners": [{"name": "http", "port": 80, "protocol": "HTTP"}]},
     });
-    let service = |number: u32| {
-        json!({
-            "apiVersion": "v1", "kind": "Service", "metadata": {"name": format!("app-{number}"), "namespace": "ns"},
-            "spec": {"ports": [{"port": 80}]},
-        })
-    };
-    let all: Vec<_> =
-        [gateway].into_iter().chain((0..ROUTES).flat_map(|number| [service(number), slice(number, 2)])).collect();
-    let list = json!({"apiVersion": "v1", "kind": "List", "items": all});
-    let mut objects = files::parse(&list.to_string()).expect("objects");
-    objects.http_routes = (0..ROUTES).map(|number| (name(number), route(number, 1))).collect();
+    let service = json!({"spec": {"ports": [{"port": 80}]}});
+    let service: Arc<Service> = Arc::new(serde_json::from_value(service).expect("service"));
+    let mut objects = files::parse(&gateway.to_string()).expect("objects");
+    for number in 0..ROUTES {
+        objects.http_routes.insert(name(number), route(number, 1));
+        objects.services.insert(name(number), Arc::clone(&service));
+        objects.add_slice(Arc::new(serde_json::from_value(slice(number, 2)).expect("slice")));
+    }
     objects
 }
 

@@ -226,12 +226,15 @@ mod tests {
     #[test]
     fn an_outage_costs_few_requests_and_is_soon_over() {
         for per_second in [100, 1_000] {
+            let mut wholes = Vec::new();
             for seed in 0..10 {
                 let (during, after) = outage(per_second, seed);
                 assert!(during <= 0.1, "{during} at {per_second}/s");
-                let whole: f64 = after[5..].iter().sum::<f64>() / (after.len() - 5) as f64;
-                assert!((0.85..1.15).contains(&whole), "{after:?} at {per_second}/s");
+                wholes.push(after[5..].iter().sum::<f64>() / (after.len() - 5) as f64);
             }
+            // Of all runs: one alone has 125 requests in that time, whose number scatters by a twelfth.
+            let whole = wholes.iter().sum::<f64>() / wholes.len() as f64;
+            assert!((0.9..1.1).contains(&whole), "{wholes:?} at {per_second}/s");
         }
     }
 }

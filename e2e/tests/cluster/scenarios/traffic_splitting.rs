@@ -53,7 +53,7 @@ async fn everything_at_v2(address: SocketAddr, host: &str) -> Result<()> {
 /// The share of each version fits its weight, and every request is answered.
 async fn split(address: SocketAddr, host: &str, shares: [f64; 3]) -> Result<()> {
     let load = Load::start(LoadConfig { rps: 250.0, ..LoadConfig::new(address, host) })?;
-    until("enough requests", Duration::from_secs(60), async || {
+    until("enough requests", Duration::from_mins(1), async || {
         let sent = load.record().samples().len();
         Ok(when(sent >= REQUESTS, || format!("{sent} requests")))
     })

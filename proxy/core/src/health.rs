@@ -45,7 +45,7 @@ pub struct Health {
 
 impl Health {
     /// Whether nothing is held against it.
-    pub fn is_well(&self) -> bool {
+    pub fn is_well(self) -> bool {
         self.failing == 0.0
     }
 
@@ -62,12 +62,12 @@ impl Health {
         self.at = now;
     }
 
-    fn failing_at(&self, now: u32) -> f32 {
-        if self.is_well() { 0.0 } else { self.failing * KEPT.powi(now.wrapping_sub(self.at).min(16) as i32) }
+    fn failing_at(self, now: u32) -> f32 {
+        if self.is_well() { 0.0 } else { self.failing * KEPT.powf(now.wrapping_sub(self.at).min(16) as f32) }
     }
 
     /// The load of an endpoint with so many requests in flight, to be compared with that of another.
-    pub fn load(&self, in_flight: u32, now: u32) -> u32 {
+    pub fn load(self, in_flight: u32, now: u32) -> u32 {
         (in_flight + 1).saturating_mul(1 + (self.failing_at(now) * WORST) as u32)
     }
 }
@@ -113,7 +113,7 @@ mod tests {
     fn good_answers_make_it_well_again() {
         let mut health = Health::default();
         health.note(Answer::ServerError, 5);
-        let needed = (1..).find(|_| {
+        let needed = (1..100).find(|_| {
             health.note(Answer::Good, 5);
             health.is_well()
         });
@@ -130,7 +130,9 @@ mod tests {
         for number in 0..requests_per_second * 40 {
             let millis = number * 1_000 / requests_per_second;
             let now = millis / 1_000;
-            ends.iter_mut().for_each(|ends| ends.retain(|end| *end > millis));
+            for ends in &mut ends {
+                ends.retain(|end| *end > millis);
+            }
             let (one, other) = two_of(4, random.u64(..));
             let load = |endpoint: usize| health[endpoint].load(ends[endpoint].len() as u32, now);
             let chosen = if load(other) < load(one) { other } else { one };

@@ -140,11 +140,14 @@ mod tests {
         record
     }
 
+    /// Answers and when, the moment that is looked at, the rules, and how the endpoint stands.
+    type Case<'a> = (&'a [(Answer, u32)], u32, &'a Outliers, Standing);
+
     #[test]
     fn failures_in_a_row_make_a_suspect() {
         use Answer::{GatewayError, Good, ServerError};
         let never = Outliers { server_errors: 0, gateway_errors: 0, ..RULES };
-        let cases: [(&[(Answer, u32)], u32, &Outliers, Standing); 8] = [
+        let cases: [Case<'_>; 8] = [
             (&[], 0, &RULES, Standing::In),
             (&[(ServerError, 0), (ServerError, 0), (ServerError, 1)], 1, &RULES, Standing::Suspect),
             (&[(ServerError, 0), (ServerError, 0), (Good, 0), (ServerError, 1)], 1, &RULES, Standing::In),

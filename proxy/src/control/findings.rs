@@ -160,10 +160,10 @@ pub fn findings(
         findings.extend(of_route(route, objects, translation, controller));
     }
     for (name, plan) in &translation.policies {
-        findings.extend(of_policy(Subject::new("BackendTLSPolicy", name), plan, controller)?);
+        findings.extend(of_policy(&Subject::new("BackendTLSPolicy", name), plan, controller)?);
     }
     for (name, plan) in &translation.traffic_policies {
-        findings.extend(of_policy(Subject::new("BackendTrafficPolicy", name), plan, controller)?);
+        findings.extend(of_policy(&Subject::new("BackendTrafficPolicy", name), plan, controller)?);
     }
     Ok(findings)
 }
@@ -221,7 +221,7 @@ fn of_route(route: AnyRoute<'_>, objects: &Objects, translation: &Translation, c
     route.parent_refs().iter().flat_map(of_parent).collect()
 }
 
-fn of_policy(subject: Subject, plan: &PolicyPlan, controller: &str) -> Result<Vec<Finding>, serde_json::Error> {
+fn of_policy(subject: &Subject, plan: &PolicyPlan, controller: &str) -> Result<Vec<Finding>, serde_json::Error> {
     let Some(status) = status::policy(&Value::Null, plan, controller, NOW) else {
         return Ok(vec![subject.waits("no Gateway that is served from here reaches what it targets")]);
     };

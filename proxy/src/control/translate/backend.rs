@@ -174,7 +174,9 @@ fn near(
         let of = |address: &SocketAddr| hints.get(address).map(|hints| places(hints)).unwrap_or_default();
         if ready().all(|address| !of(address).is_empty()) {
             for address in ready() {
-                of(address).into_iter().for_each(|place| near.entry(place).or_default().push(*address));
+                for place in of(address) {
+                    near.entry(place).or_default().push(*address);
+                }
             }
         }
     }

@@ -30,15 +30,15 @@ impl Guest {
 
     /// The name of the endpoint that answered, and whether the client was told something new.
     async fn get(&mut self) -> (String, bool) {
-        let (tells, shows) = self.fields;
-        let shown = self.token.as_ref().map(|token| format!("{shows}: {token}\r\n")).unwrap_or_default();
+        let (told_by, field) = self.fields;
+        let shown = self.token.as_ref().map(|token| format!("{field}: {token}\r\n")).unwrap_or_default();
         let answer = self.client.exchange(&format!("GET / HTTP/1.1\r\nhost: {HOST}\r\n{shown}\r\n")).await;
         assert_eq!(answer.status, 200, "{answer:?}");
         assert!(self.token.as_ref().is_none_or(|token| answer.body.contains(token)), "backends see it: {answer:?}");
-        let told = answer.written.split(&format!("\r\n{tells}: ")).nth(1);
+        let told = answer.written.split(&format!("\r\n{told_by}: ")).nth(1);
         let told = told.and_then(|rest| rest.split(['\r', ';']).next()).map(str::to_owned);
         let (name, is_news) = (answer.body.split(' ').next().unwrap_or_default().to_owned(), told.is_some());
-        self.token = told.or(self.token.take());
+        self.token = told.or_else(|| self.token.take());
         (name, is_news)
     }
 }

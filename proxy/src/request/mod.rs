@@ -33,6 +33,7 @@ use sluice_proxy_core::{forward, framing, grpc};
 use crate::serve::connection::{Connection, Open};
 use crate::serve::worker::{Served, Worker};
 use body::RequestBody;
+use exchange::Exchange;
 use failure::Failure;
 use mirror::Copies;
 use response::ResponseBody;
@@ -194,6 +195,18 @@ async fn forward_to(
         copies.send(&open.worker, snapshot);
     }
     let exchange = exchanged.inspect_err(|failure| tally.outcome = failure.outcome())?;
+    pass_back(open, Assigned { matched, rule, arm, tally }, grpc, visiting, exchange)
+}
+
+/// What the client is given of the backend's answer.
+fn pass_back(
+    open: &Open,
+    assigned: Assigned<'_>,
+    grpc: bool,
+    visiting: Option<Visiting<'_>>,
+    exchange: Exchange,
+) -> Result<Response<ResponseBody>, Failure> {
+    let Assigned { rule, arm, mut tally, .. } = assigned;
     exchange.progress.take_time();
     open.note(|visit| visit.note_endpoint(exchange.lease.target().address));
     let (mut parts, incoming) = exchange.response.into_parts();

@@ -22,7 +22,7 @@ result=passed
 make "$target" 2>&1 | tee "$log" || result=FAILED
 minutes=$(awk "BEGIN {printf \"%.1f\", ($(date +%s) - $began) / 60}")
 memory=$(awk '/MemTotal/ {printf "%.0f", $2 / 1048576}' /proc/meminfo)
-lines=$(sed -E 's/^test .* \.\.\. (.*(away for|taken over))/\1/' "$log" | grep -E "$says" || echo 'nothing was said')
+lines=$(sed -E -e 's/^test .* \.\.\. (.*(away for|taken over))/\1/' -e 's/; log: .*//' "$log" | grep -E "$says" || echo 'nothing was said')
 {
   echo "# \`make $target\`: $result"
   echo

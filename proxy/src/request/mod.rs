@@ -114,7 +114,7 @@ async fn act(
         Action::Forward { split, arms } => {
             let arm = &arms[split.pick(open.worker.random())];
             let tally = Tally::start(&open.worker, arm.cell);
-            forward_to(open, snapshot, Assigned { matched, rule, arm, tally }, head, body).await
+            forward_to(open, snapshot, Assigned { matched: &matched, rule, arm, tally }, head, body).await
         }
         Action::NoBackend => Err(Failure::NoBackend),
         Action::Redirect(redirection) => {
@@ -144,7 +144,7 @@ fn host_of(head: &request::Parts) -> std::borrow::Cow<'_, str> {
 
 /// A request that has its backend, from when it is counted.
 struct Assigned<'a> {
-    matched: Matched<'a>,
+    matched: &'a Matched<'a>,
     rule: &'a Rule,
     arm: &'a Arm,
     tally: Tally,
@@ -153,18 +153,18 @@ struct Assigned<'a> {
 async fn forward_to(
     open: &Open,
     snapshot: &Rc<Served>,
-    assigned: Assigned<'_>,
+    mut assigned: Assigned<'_>,
     head: &mut request::Parts,
     body: &mut Option<Incoming>,
 ) -> Result<Response<ResponseBody>, Failure> {
-    let Assigned { matched, rule, arm, mut tally } = assigned;
+    let (rule, arm) = (assigned.rule, assigned.arm);
     let body = body.take().map_or_else(RequestBody::none, |body| RequestBody::new(body, &open.connection));
     let grpc = grpc::is_grpc(&head.headers);
     if grpc {
         // The sides of a stream speak when they have something to say.
         body.progress().take_time();
     }
-    let upstream = snapshot.upstream(arm, matched.identity.map(|id| &**id));
+    let upstream = snapshot.upstream(arm, assigned.matched.identity.map(|id| &**id));
     let visiting = rule.session.as_deref().map(|session| Visiting::begin(session, &head.headers));
     let wishes = session::wishes(visiting.as_ref(), arm, upstream.ok(), &head.headers, &open.connection.client);
     let websocket = upstream.is_ok_and(|upstream| upstream.backend.protocol == Protocol::Http1)
@@ -174,28 +174,26 @@ async fn forward_to(
     if websocket {
         forward::upgrade_to_websocket(&mut head.headers);
     }
-    rule.filters.change_request(head, matched.prefix);
+    rule.filters.change_request(head, assigned.matched.prefix);
     let drawn = !rule.mirrors.is_empty() && !websocket;
-    let mut copies = if drawn { Copies::draw(&open.worker, (matched, rule), head, &body) } else { None };
+    let mut copies = if drawn { Copies::draw(&open.worker, (*assigned.matched, rule), head, &body) } else { None };
     if body.is_end_stream()
         && let Some(copies) = copies.take()
     {
         copies.send(&open.worker, snapshot);
     }
-    arm.filters.change_request(head, matched.prefix);
+    arm.filters.change_request(head, assigned.matched.prefix);
     let (empty, ()) = http::Request::new(()).into_parts();
     let mut request = Some(http::Request::from_parts(std::mem::replace(head, empty), body));
     let exchanged = match upstream {
-        Ok(upstream) => {
-            tries::exchange(&open.worker, upstream, rule, (websocket, wishes.as_deref()), &mut request).await
-        }
+        Ok(upstream) => tries::exchange(&open.worker, upstream, rule, websocket, wishes.as_deref(), &mut request).await,
         Err(failure) => Err(failure),
     };
     if let Some(copies) = copies {
         copies.send(&open.worker, snapshot);
     }
-    let exchange = exchanged.inspect_err(|failure| tally.outcome = failure.outcome())?;
-    pass_back(open, Assigned { matched, rule, arm, tally }, grpc, visiting, exchange)
+    let exchange = exchanged.inspect_err(|failure| assigned.tally.outcome = failure.outcome())?;
+    pass_back(open, assigned, grpc, visiting, exchange)
 }
 
 /// What the client is given of the backend's answer.

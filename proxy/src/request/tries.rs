@@ -31,7 +31,8 @@ pub(super) async fn exchange(
     worker: &Rc<Worker>,
     upstream: Upstream<'_>,
     rule: &Rule,
-    (websocket, wishes): (bool, Option<&Wishes>),
+    websocket: bool,
+    wishes: Option<&Wishes>,
     request: &mut Option<Request<RequestBody>>,
 ) -> Result<Exchange, Failure> {
     let Rule { retry, request_timeout, backend_timeout, .. } = rule;

@@ -70,8 +70,12 @@ fn judge(said: Result<Value, kube::Error>, expected: Option<&str>) -> Result<()>
     }
 }
 
-async fn create(client: &Client, namespace: &str, rollout: &Value) -> Result<Value, kube::Error> {
-    let uri = format!("/apis/sluice.dev/v1alpha1/namespaces/{namespace}/rollouts?{DRY_RUN}");
-    let request = Request::post(uri).header("content-type", "application/json").body(rollout.to_string().into_bytes());
+async fn create(client: &Client, namespace: &str, object: &Value) -> Result<Value, kube::Error> {
+    let mut names = sluice_crds::definitions().into_iter().map(|crd| crd.spec.names);
+    // One of another kind is refused as the Rollout that it is not.
+    let plural = names.find(|names| names.kind == object["kind"]).map(|names| names.plural);
+    let plural = plural.unwrap_or_else(|| "rollouts".to_owned());
+    let uri = format!("/apis/sluice.dev/v1alpha1/namespaces/{namespace}/{plural}?{DRY_RUN}");
+    let request = Request::post(uri).header("content-type", "application/json").body(object.to_string().into_bytes());
     client.request(request.map_err(kube::Error::HttpError)?).await
 }

@@ -7,7 +7,8 @@ use std::{
 
 use anyhow::{Result, bail};
 use k8s_openapi::api::apps::v1::Deployment;
-use serde_json::Value;
+use kube::api::{Patch, PatchParams};
+use serde_json::{Value, json};
 
 use crate::{
     cluster::{Cluster, look_at},
@@ -60,6 +61,13 @@ pub async fn deployment_ready(cluster: &Cluster, namespace: &str, name: &str, de
         look_at(&api, name, |deployment| when(complete(deployment), || format!("{:?}", deployment.status))).await
     })
     .await
+}
+
+/// Sets a Deployment's replicas, and waits until just those are there.
+pub async fn scale(cluster: &Cluster, namespace: &str, name: &str, replicas: i32, deadline: Duration) -> Result<()> {
+    let patch = Patch::Merge(json!({"spec": {"replicas": replicas}}));
+    cluster.api::<Deployment>(namespace).patch(name, &PatchParams::default(), &patch).await?;
+    deployment_ready(cluster, namespace, name, deadline).await
 }
 
 /// All replicas are of the current template, ready, and no older one is left.

@@ -5,19 +5,15 @@ use std::{net::SocketAddr, time::Duration};
 
 use anyhow::{Context, Result, ensure};
 use http::StatusCode;
-use k8s_openapi::api::{
-    apps::v1::Deployment,
-    core::v1::{Pod, Service},
-};
+use k8s_openapi::api::core::v1::{Pod, Service};
 use kube::{
     Api, ResourceExt,
-    api::{DeleteParams, ListParams, Patch, PatchParams},
+    api::{DeleteParams, ListParams},
 };
-use serde_json::json;
 use sluice_e2e::{
     app::App,
     cluster::Cluster,
-    install::deployment_ready,
+    install::scale,
     load::{Load, LoadConfig, Target},
     outage::{API_SERVER, Outage},
     probe::Probe,
@@ -36,11 +32,12 @@ async fn a_data_plane_serves_on_alone_and_a_new_one_waits_for_its_configuration(
     suite::run("alone", async |cluster, namespace| {
         let app = suite::first_light(&cluster, &namespace)?;
         app.serve().await?;
-        let pods = ready_pods(&cluster).await?;
+        scale(&cluster, NAMESPACE, DATA_PLANE, 2, DEADLINE).await?;
+        let pods = staying_pods(&cluster).await?;
         let [(killed, at_killed), (other, at_other)] = pods.as_slice() else { anyhow::bail!("data planes: {pods:?}") };
         let port = target_port(&cluster, &app).await?;
         let result = async {
-            scale(&cluster, CONTROLLER, 0).await?;
+            scale(&cluster, NAMESPACE, CONTROLLER, 0, DEADLINE).await?;
             let load = Load::start(LoadConfig::new(SocketAddr::new(*at_other, port), &app.host))?;
             let outage = Outage::stop(API_SERVER).await?;
             serves_after_a_restart(&app, killed, SocketAddr::new(*at_killed, port)).await?;
@@ -51,8 +48,8 @@ async fn a_data_plane_serves_on_alone_and_a_new_one_waits_for_its_configuration(
         };
         let result = result.await;
         // Other tests need it, however this one ends.
-        scale(&cluster, CONTROLLER, 1).await?;
-        deployment_ready(&cluster, NAMESPACE, DATA_PLANE, DEADLINE).await?;
+        scale(&cluster, NAMESPACE, CONTROLLER, 1, DEADLINE).await?;
+        scale(&cluster, NAMESPACE, DATA_PLANE, 1, DEADLINE).await?;
         result
     })
     .await
@@ -101,9 +98,8 @@ fn ip(pod: &Pod) -> Option<std::net::IpAddr> {
     pod.status.as_ref()?.pod_ip.as_ref()?.parse().ok()
 }
 
-/// Names and addresses of the data planes; none is on its way or leaving.
-async fn ready_pods(cluster: &Cluster) -> Result<Vec<(String, std::net::IpAddr)>> {
-    deployment_ready(cluster, NAMESPACE, DATA_PLANE, DEADLINE).await?;
+/// Names and addresses of the data planes that are not leaving.
+async fn staying_pods(cluster: &Cluster) -> Result<Vec<(String, std::net::IpAddr)>> {
     let named = |pod: &Pod| Some((pod.name_any(), ip(pod)?));
     Ok(pods(cluster).await?.iter().filter(|pod| pod.metadata.deletion_timestamp.is_none()).filter_map(named).collect())
 }
@@ -123,11 +119,4 @@ async fn target_port(cluster: &Cluster, app: &App) -> Result<u16> {
         Some(k8s_openapi::apimachinery::pkg::util::intstr::IntOrString::Int(number)) => Ok(u16::try_from(number)?),
         ref other => anyhow::bail!("targetPort {other:?}"),
     }
-}
-
-/// Sets the replicas, and waits until just those are there.
-async fn scale(cluster: &Cluster, name: &str, replicas: i32) -> Result<()> {
-    let patch = Patch::Merge(json!({"spec": {"replicas": replicas}}));
-    cluster.api::<Deployment>(NAMESPACE).patch(name, &PatchParams::default(), &patch).await?;
-    deployment_ready(cluster, NAMESPACE, name, DEADLINE).await
 }

@@ -13,7 +13,7 @@ use serde_json::{Value, json};
 use sluice_e2e::{
     app::{App, answered_well},
     cluster::Cluster,
-    install::deployment_ready,
+    install::{deployment_ready, scale},
     load::{Load, LoadConfig, Protocol},
     manifest,
     streams::{Kind, Streams, StreamsConfig},
@@ -36,41 +36,45 @@ const LIFE: Duration = Duration::from_secs(5);
 async fn a_rolling_restart_of_the_data_plane_and_of_its_controller_loses_nothing() -> Result<()> {
     suite::run("drain", async |cluster, namespace| {
         let app = suite::first_light(&cluster, &namespace)?;
-        let address = app.serve().await?;
-        manifest::apply(&cluster.client, &over_http2(&app)?).await?;
-        let http2 = LoadConfig { protocol: Protocol::Http2, ..LoadConfig::new(address, GRPC_HOST) };
-        answered_well(&http2).await?;
-        let kept_alive = app.load(address, 200.0)?;
-        let http2 = Load::start(http2)?;
-        let streams = |kind, host: &str| {
-            Streams::start(StreamsConfig { address, host: host.to_owned(), kind, clients: CLIENTS, life: LIFE })
-        };
-        let (grpc, web_sockets) = (streams(Kind::Grpc, GRPC_HOST)?, streams(Kind::WebSocket, &app.host)?);
-
-        restart(&cluster, DATA_PLANE).await?;
-        restart(&cluster, CONTROLLER).await?;
-
-        for (what, load) in [("HTTP/1.1", kept_alive), ("HTTP/2", http2)] {
-            let finished = load.stop().await?;
-            println!("{what}: {} requests, {} failed", finished.summary.sent, finished.summary.failures());
-            finished.lost_nothing_but(None)?;
-        }
-        for (what, streams) in [("gRPC", grpc), ("WebSocket", web_sockets)] {
-            let tally = streams.stop().await?;
-            println!(
-                "{what}: {} messages in {} streams over {} connections, {} failed",
-                tally.echoes,
-                tally.opened,
-                tally.connections,
-                tally.failures.len()
-            );
-            tally.lost_nothing()?;
-            // Each was told to leave once, as each data plane was replaced.
-            ensure!(tally.connections >= 2 * CLIENTS as u64, "{what}: {} connections", tally.connections);
-        }
-        Ok(())
+        scale(&cluster, NAMESPACE, DATA_PLANE, 2, DEADLINE).await?;
+        let result = restarted_under_load(&cluster, &app).await;
+        scale(&cluster, NAMESPACE, DATA_PLANE, 1, DEADLINE).await?;
+        result
     })
     .await
+}
+
+async fn restarted_under_load(cluster: &Cluster, app: &App) -> Result<()> {
+    let address = app.serve().await?;
+    manifest::apply(&cluster.client, &over_http2(app)?).await?;
+    let http2 = LoadConfig { protocol: Protocol::Http2, ..LoadConfig::new(address, GRPC_HOST) };
+    answered_well(&http2).await?;
+    let loads = [("HTTP/1.1", app.load(address, 200.0)?), ("HTTP/2", Load::start(http2)?)];
+    let streams = |kind, host: &str| {
+        Streams::start(StreamsConfig { address, host: host.to_owned(), kind, clients: CLIENTS, life: LIFE })
+    };
+    let streams = [("gRPC", streams(Kind::Grpc, GRPC_HOST)?), ("WebSocket", streams(Kind::WebSocket, &app.host)?)];
+
+    restart(cluster, DATA_PLANE).await?;
+    restart(cluster, CONTROLLER).await?;
+
+    for (what, load) in loads {
+        let finished = load.stop().await?;
+        println!("{what}: {} requests, {} failed", finished.summary.sent, finished.summary.failures());
+        finished.lost_nothing_but(None).context(what)?;
+    }
+    for (what, streams) in streams {
+        let tally = streams.stop().await?;
+        let (opened, failed) = (tally.opened, tally.failures.len());
+        println!(
+            "{what}: {} messages in {opened} streams, {} connections, {failed} failed",
+            tally.echoes, tally.connections
+        );
+        tally.lost_nothing().context(what)?;
+        // Each was told to leave once, as each data plane was replaced.
+        ensure!(tally.connections >= 2 * CLIENTS as u64, "{what}: {} connections", tally.connections);
+    }
+    Ok(())
 }
 
 /// The app's Service and route once more, in HTTP/2.

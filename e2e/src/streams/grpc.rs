@@ -3,7 +3,7 @@
 use anyhow::{Context, Result, ensure};
 use bytes::{Buf, BufMut, Bytes, BytesMut};
 use futures::channel::mpsc;
-use http::{Request, header};
+use http::{Request, Response, header};
 use http_body_util::{BodyExt, StreamBody};
 use hyper::{
     body::{Frame, Incoming},
@@ -33,17 +33,12 @@ pub(super) async fn client(shared: &Shared) {
 
 async fn stream(shared: &Shared, connection: &mut Option<SendRequest<Upload>>) -> Result<()> {
     shared.count(|tally| tally.opened += 1);
-    let mut sender = match reusable(connection.take()).await {
-        Some(kept) => kept,
-        None => connect(shared).await?,
-    };
     let (upload, messages) = mpsc::unbounded();
-    let request = Request::post(format!("http://{}/echo", shared.config.host))
+    let request: Request<Upload> = Request::post(format!("http://{}/echo", shared.config.host))
         .header(header::CONTENT_TYPE, "application/grpc")
         .header(header::TE, "trailers")
         .body(StreamBody::new(messages))?;
-    let response = sender.send_request(request).await.context("open")?;
-    *connection = Some(sender);
+    let response = open(shared, connection, request).await?;
     ensure!(response.status().is_success(), "status {}", response.status());
     let mut echoes = Echoes { body: response.into_body(), read: BytesMut::new() };
     shared
@@ -56,6 +51,33 @@ async fn stream(shared: &Shared, connection: &mut Option<SendRequest<Upload>>) -
         .await?;
     drop(upload);
     echoes.end().await
+}
+
+/// Opens a stream: on the connection that there is, or on a new one where that takes none any more.
+async fn open(
+    shared: &Shared,
+    connection: &mut Option<SendRequest<Upload>>,
+    mut request: Request<Upload>,
+) -> Result<Response<Incoming>> {
+    loop {
+        let kept = reusable(connection.take()).await;
+        let is_fresh = kept.is_none();
+        let mut sender = match kept {
+            Some(kept) => kept,
+            None => connect(shared).await?,
+        };
+        match sender.try_send_request(request).await {
+            Ok(response) => {
+                *connection = Some(sender);
+                return Ok(response);
+            }
+            // Handed back unwritten, because GOAWAY was said meanwhile: not a retry.
+            Err(mut error) => match error.take_message().filter(|_| !is_fresh) {
+                Some(unwritten) => request = unwritten,
+                None => return Err(error.into_error()).context("open"),
+            },
+        }
+    }
 }
 
 /// The connection, unless GOAWAY was said on it.
